@@ -1,0 +1,78 @@
+"""Everything that decides a training run apart from its data. Nothing here needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from attribution.training.errors import ConfigurationError
+
+SIZES: dict[str, tuple[int, int, int]] = {  # layers, width, heads
+    "tiny": (2, 128, 4),
+    "mini": (4, 256, 4),
+    "small": (6, 384, 6),
+    "gpt2": (12, 768, 12),
+}
+
+
+class TrainingConfiguration(BaseModel):
+    """The parameters of a training run, checked when made.
+
+    Use `TrainingConfiguration.of` for values that a person typed: it raises one line instead of a report.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Literal["tiny", "mini", "small", "gpt2"] = "tiny"  # a GPT-2 shape from SIZES, where `model` is not given
+    layers: int | None = Field(None, ge=1)  # these three replace the size's own
+    width: int | None = Field(None, ge=1)
+    heads: int | None = Field(None, ge=1)
+    model: Path | None = None  # a local transformers checkpoint, in place of a size
+    tokenizer: Path | None = None  # a tokenizer.json, or a folder with one; else the checkpoint's, else a trained one
+    vocabulary: int = Field(2048, ge=257)  # of a trained tokenizer: 256 bytes, the end of text, and merges
+    context: int = Field(128, ge=2)  # tokens a block
+    batch_rows: int = Field(16, ge=1)  # blocks a step
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
+    momentum: float = Field(0.9, ge=0, lt=1)  # SGD's
+    warmup: float = Field(0.1, ge=0, le=1)  # share of the steps in which the rate rises; then a cosine to a tenth
+    clip_norm: float | None = Field(1.0, gt=0)
+    epochs: int = Field(1, ge=1)
+    max_steps: int | None = Field(None, ge=1)
+    validation_rows: int = Field(16, ge=1)  # blocks a task, spread evenly over its text
+    seed: int = Field(0, ge=0, lt=2**32)
+    threads: int | None = Field(None, ge=1)
+    method: Literal["path", "first_order"] = "path"
+    tolerance: float = Field(1e-3, gt=0)
+    overlap: Literal["refuse", "report"] = "refuse"  # what to do about objective records in the training data
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> TrainingConfiguration:
+        _, width, heads = self.shape
+        if self.model is None and width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        if self.model is not None and (self.layers or self.width or self.heads):
+            raise ValueError("layers, width and heads belong to a size, not to a checkpoint given by model")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Layers, width and heads of the GPT-2 shape."""
+        layers, width, heads = SIZES[self.size]
+        return self.layers or layers, self.width or width, self.heads or heads
+
+    @classmethod
+    def of(cls, **parameters: Any) -> TrainingConfiguration:
+        """A configuration from a person's input.
+
+        Raises `ConfigurationError`, naming the parameter, if a value makes no sense.
+        """
+        try:
+            return cls(**parameters)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            raise ConfigurationError(f"{name + ': ' if name else ''}{first['msg']}") from error

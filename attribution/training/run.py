@@ -1,0 +1,161 @@
+"""One training run from datasets on disk to a saved record and a saved model."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers import PreTrainedTokenizerFast
+
+from attribution.meter import InRunShapley
+from attribution.record import RunRecord
+from attribution.training.configuration import TrainingConfiguration
+from attribution.training.corpus import Blocks, Corpus, LeakageWatch, objective, pack
+from attribution.training.errors import ConfigurationError
+from attribution.training.loop import build_optimizer, run_steps
+from attribution.training.model import build_model
+from attribution.training.progress import progress_on
+from attribution.training.sources import Source, TaskSource
+from attribution.training.tokenizer import load_tokenizer, train_tokenizer
+
+RECORD, MODEL = "record", "model"
+
+
+def train(
+    sources: Sequence[Source],
+    tasks: Sequence[TaskSource],
+    configuration: TrainingConfiguration,
+    out: Path,
+    *,
+    console: Console | None = None,
+) -> RunRecord:
+    """Train a language model on everybody's data and measure what each contributor's did to the objective.
+
+    Writes the run record to ``out/record`` and the model with its tokenizer to ``out/model``. The same seed and
+    number of threads give the same record. Task weights are made to sum to 1. After a Ctrl-C, or a loss that is not
+    finite, the record is partial (``complete`` is False, ``stopped`` says why) and is saved just the same.
+
+    Raises `AttributionError` (of `attribution.training.errors`) for input that cannot be used, with nothing written.
+    """
+    _check_names(sources, tasks, out)
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".tokens-", dir=out) as scratch, _deterministic(configuration):
+            return _train(sources, tasks, configuration, out, Path(scratch), console)
+    finally:
+        if made and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _check_names(sources: Sequence[Source], tasks: Sequence[TaskSource], out: Path) -> None:
+    for kind, names in (("contributor", [s.contributor for s in sources]), ("task", [t.name for t in tasks])):
+        if not names:
+            raise ConfigurationError(f"training needs at least one {kind}")
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ConfigurationError(f"{kind} {min(twice)!r} is given twice: put all its paths into one")
+    if any(not task.weight > 0 for task in tasks):
+        raise ConfigurationError("every task needs a weight above zero")
+    if out.exists() and not out.is_dir():
+        raise ConfigurationError(f"{out}: is not a folder")
+    for name in (RECORD, MODEL):
+        if (out / name).exists():
+            raise ConfigurationError(f"{out / name}: exists already: choose another folder for this run")
+
+
+def _train(
+    sources: Sequence[Source],
+    tasks: Sequence[TaskSource],
+    configuration: TrainingConfiguration,
+    out: Path,
+    scratch: Path,
+    console: Console | None,
+) -> RunRecord:
+    tokenizer = _tokenizer(sources, configuration)
+    context, rows = configuration.context, configuration.batch_rows
+    watch = LeakageWatch(tasks)
+    held_out = [
+        pack("task", task.name, task.records(), tokenizer, context, scratch / f"task-{number}")
+        for number, task in enumerate(tasks)
+    ]
+    supplied = [
+        pack("contributor", source.contributor, watch.watch(source), tokenizer, context, scratch / f"data-{number}")
+        for number, source in enumerate(sources)
+    ]
+    if configuration.overlap == "refuse":
+        watch.refuse()
+    corpus = Corpus(supplied)
+    steps = min(corpus.steps(rows, configuration.epochs), configuration.max_steps or 2**63)
+
+    model = build_model(configuration, tokenizer)
+    optimizer = build_optimizer(model, configuration)
+    total = sum(task.weight for task in tasks)
+    weights = [task.weight / total for task in tasks]
+    contributors = [source.contributor for source in sources]
+    meter = InRunShapley(
+        model,
+        optimizer,
+        {blocks.name: objective(blocks, configuration.validation_rows, rows) for blocks in held_out},
+        contributors,
+        method=configuration.method,
+        tolerance=configuration.tolerance,
+        task_weights={task.name: weight for task, weight in zip(tasks, weights, strict=True)},
+        details={
+            "configuration": configuration.model_dump(mode="json"),
+            "seeds": {"torch": configuration.seed, "shuffle": configuration.seed},
+            "threads": torch.get_num_threads(),
+            "data": {source.contributor: list(source.fingerprints) for source in sources},
+            "objective": {task.name: task.fingerprint for task in tasks},
+            "corpus": {blocks.name: _counts(blocks) for blocks in supplied},
+            "held_out": {blocks.name: _counts(blocks) for blocks in held_out},
+            "overlap": watch.report(),
+            "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        },
+    )
+    batches = corpus.batches(rows, configuration.seed, configuration.epochs)
+    with progress_on(console, steps, contributors, weights) as watcher:
+        record = run_steps(model, optimizer, meter, batches, steps, configuration, watcher)
+    record.save(out / RECORD)
+    model.save_pretrained(out / MODEL)  # type: ignore[operator]  # a transformers model, typed as a module
+    tokenizer.save_pretrained(out / MODEL)
+    return record
+
+
+def _tokenizer(sources: Sequence[Source], configuration: TrainingConfiguration) -> PreTrainedTokenizerFast:
+    path = configuration.tokenizer or configuration.model
+    if path is not None:
+        return load_tokenizer(path)
+    return train_tokenizer(chain.from_iterable(source.records() for source in sources), configuration.vocabulary)
+
+
+def _counts(blocks: Blocks) -> dict[str, Any]:
+    return {"records": blocks.records, "tokens": blocks.token_count, "blocks": len(blocks.tokens)}
+
+
+@contextmanager
+def _deterministic(configuration: TrainingConfiguration) -> Iterator[None]:
+    """Seeds torch and asks it for deterministic arithmetic; the caller's settings come back after."""
+    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic  # a module whose one setting is a property that type checkers do not see
+    filled, threads = memory.fill_uninitialized_memory, torch.get_num_threads()
+    with torch.random.fork_rng():
+        torch.manual_seed(configuration.seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Filling fresh memory guards against code that reads it unset; training code does not, and it costs a tenth.
+        memory.fill_uninitialized_memory = False
+        if configuration.threads is not None:
+            torch.set_num_threads(configuration.threads)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(strict, warn_only=warn)
+            memory.fill_uninitialized_memory = filled
+            torch.set_num_threads(threads)
