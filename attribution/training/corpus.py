@@ -109,7 +109,7 @@ def objective(task: Blocks, rows: int, chunk_rows: int) -> Objective:
     count = len(task.tokens)
     chosen = np.linspace(0, count, num=min(rows, count), endpoint=False).astype(np.int64)
     tokens = torch.from_numpy(task.tokens[chosen].astype(np.int64))
-    return Objective(next_token_loss, tokens.split(chunk_rows))
+    return Objective(next_token_loss, [tokens[at : at + chunk_rows] for at in range(0, len(tokens), chunk_rows)])
 
 
 class LeakageWatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,18 +43,19 @@ def _load(path: Path, context: int, vocabulary: int) -> nn.Module:
     if not (path / "config.json").is_file():
         raise ModelError(f"{path}: is not a transformers checkpoint: it has no config.json")
     try:
-        model: nn.Module = AutoModelForCausalLM.from_pretrained(path, local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(f"{path}: cannot be loaded as a causal language model: {error}") from error
-    config = model.config
+    config = model.config.get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions < context:
         raise ModelError(
             f"{path}: has {positions} positions, fewer than the context of {context}: choose a shorter one"
         )
-    if config.get_text_config().vocab_size < vocabulary:
+    if config.vocab_size < vocabulary:
         raise ModelError(
-            f"{path}: knows {config.get_text_config().vocab_size} tokens, the tokenizer {vocabulary}: "
+            f"{path}: knows {config.vocab_size} tokens, the tokenizer {vocabulary}: "
             "leave the tokenizer out to use the checkpoint's own"
         )
-    return model.to(torch.float32).train()
+    checkpoint: nn.Module = model.to(torch.float32)
+    return checkpoint.train()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -13,6 +14,8 @@ from attribution.training.errors import ModelError
 END_OF_TEXT = "<|endoftext|>"
 _KNOWN_ENDS = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
 TOKENIZER_FILE = "tokenizer.json"
+
+_FAST: Any = PreTrainedTokenizerFast  # transformers does not type its constructors
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -31,7 +34,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT)
+    trained: PreTrainedTokenizerFast = _FAST(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT)
+    return trained
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
@@ -44,9 +48,9 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
         raise ModelError(f"{file}: there is no such tokenizer file")
     try:
         if path.is_dir() and (path / "tokenizer_config.json").is_file():
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
+            tokenizer: PreTrainedTokenizerFast = _FAST.from_pretrained(path, local_files_only=True)
         else:
-            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file))
+            tokenizer = _FAST(tokenizer_file=str(file))
     except Exception as error:
         raise ModelError(f"{file}: is not a tokenizer that the tokenizers library reads: {error}") from error
     if tokenizer.eos_token_id is None:

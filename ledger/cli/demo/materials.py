@@ -194,9 +194,7 @@ def _conversations() -> Iterator[str]:
         "\n".join(" ".join(message["text"] for message in turn) for turn in conversation["messages"])
         for conversation in dataset.values()
     )
-    seen: set[str] = set()
-    fresh = (text for text in spoken if len(text) > 200 and not (text in seen or seen.add(text)))
-    return _until(CONTRIBUTOR_BYTES, fresh)
+    return _until(CONTRIBUTOR_BYTES, iter(dict.fromkeys(text for text in spoken if len(text) > 200)))
 
 
 def _modules() -> Iterator[tuple[str, str]]:
