@@ -1,0 +1,21 @@
+"""In-run attribution: what each contributor's data did to a model, measured while it trains."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from attribution.errors import AttributionError
+from attribution.record import RunRecord
+
+if TYPE_CHECKING:
+    from attribution.meter import InRunShapley
+    from attribution.objective import Objective
+
+__all__ = ["AttributionError", "InRunShapley", "Objective", "RunRecord"]
+
+_LAZY = {"InRunShapley": "attribution.meter", "Objective": "attribution.objective"}
+
+
+def __getattr__(name: str) -> Any:  # torch is loaded only when something here needs it
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

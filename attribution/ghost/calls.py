@@ -1,0 +1,71 @@
+"""Calls of modules as they were observed in one batch, and how to repeat them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attribution.ghost.trees import tensors_in
+from attribution.undisturbed import buffers_kept, random_state_kept
+
+
+@dataclass
+class ModuleCall:
+    """One call of a module: its arguments, what it returned, and the gradients that came back to that."""
+
+    module: nn.Module
+    name: str
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+    random_state: Tensor
+    shapes: list[tuple[int, ...]] = field(default_factory=list)  # of the tensors it returned
+    gradients: dict[int, Tensor] = field(default_factory=dict)  # by place among those tensors
+    divide: Callable[[ModuleCall, Tensor], bool] | None = None  # takes the gradients that it can on arrival
+
+    @contextmanager
+    def repeated(self, model: nn.Module) -> Iterator[None]:
+        """Random state as it was when the call began; random state and buffers come back afterwards."""
+        with random_state_kept(), buffers_kept(model):
+            torch.set_rng_state(self.random_state)
+            yield
+
+    def inputs(self) -> list[Tensor]:
+        """The tensors among the arguments, in order."""
+        return tensors_in((self.arguments, self.keywords))
+
+    def watch_gradients(self, output: Any, came: Callable[[], None], *, keep: bool = True) -> None:
+        """Keep the gradients of the tensors in `output` when they arrive, after telling `came` that one has."""
+
+        def arrived(index: int, gradient: Tensor) -> None:
+            came()
+            if not keep or (self.divide is not None and self.divide(self, gradient)):
+                return
+            known = self.gradients.get(index)
+            self.gradients[index] = gradient if known is None else known + gradient
+
+        for index, tensor in enumerate(tensors_in(output)):
+            if tensor.requires_grad:
+                tensor.register_hook(partial(arrived, index))  # type: ignore[no-untyped-call]
+
+
+@dataclass
+class RootCall(ModuleCall):
+    """A call from the user's own code, with the calls of metered modules that it made."""
+
+    calls: list[ModuleCall] = field(default_factory=list)
+    divided: bool = False  # its calls' gradients are divided on arrival
+
+    def signature(self) -> tuple[Any, ...]:
+        """What must stay the same for a proof of the row axes to hold: shapes, kinds and the calls made."""
+        return (
+            self.name,
+            self.module.training,
+            tuple((tuple(t.shape), str(t.dtype)) for t in self.inputs()),
+            tuple((call.name, tuple(call.shapes)) for call in self.calls),
+        )

@@ -1,0 +1,158 @@
+"""The gradient of the coming step, divided: one part a contributor and one of the house."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from attribution.errors import UnaccountedGradientError
+from attribution.parameters import ParameterSpace, Place
+
+
+class DividedGradient:
+    """``parts [contributors + 1, P]``, the last the house's; they mirror the parameters' ``.grad``.
+
+    What autograd accumulates over several batches is accumulated here too, and what is zeroed is zeroed.
+    """
+
+    def __init__(self, space: ParameterSpace, contributors: int) -> None:
+        self.space, self.contributors = space, contributors
+        self.parts = space.zeros(contributors + 1)
+        self.epsilon = max(torch.finfo(place.parameter.dtype).eps for place in space.places)
+        self._dirty = False
+        self._mirrored: dict[str, weakref.ref[Tensor]] = {}
+        self._magnitudes: dict[str, float] = {}
+
+    def view(self, part: int, parameter: nn.Parameter) -> Tensor | None:
+        """Part `part` of the gradient of `parameter`, in its shape, to be added to; None if it is not trained."""
+        place = self.space.place(parameter)
+        return None if place is None else place.of(self.parts[part]).view(parameter.shape)
+
+    def synchronise(self) -> None:
+        """Before new gradients arrive: take over what was done to ``.grad`` since the last ones did.
+
+        What was zeroed is zeroed here; whatever else was added or changed outside belongs to the house.
+        """
+        self._magnitudes.clear()
+        dirty, self._dirty = self._dirty, True
+        if all(place.parameter.grad is None for place in self.space.places):
+            if dirty:
+                self.parts.zero_()
+            return
+        for place in self.space.places:
+            gradient, mine = place.parameter.grad, place.of(self.parts)
+            if gradient is None or not bool(gradient.any()):
+                mine.zero_()
+                continue
+            flat, total = gradient.detach().reshape(-1).to(mine.dtype), mine.sum(0)
+            if self._was_reset(place, flat, total):
+                mine.zero_()
+                mine[-1].copy_(flat)
+            else:
+                mine[-1].add_(flat - total)
+
+    def arrived(self) -> None:
+        """After new gradients arrived: the parts mirror these ``.grad`` tensors now."""
+        self._mirrored = {
+            place.name: weakref.ref(place.parameter.grad)
+            for place in self.space.places
+            if place.parameter.grad is not None
+        }
+
+    def _was_reset(self, place: Place, gradient: Tensor, total: Tensor) -> bool:
+        """Whether ``.grad`` was cleared and filled anew, so that the parts are no longer in it."""
+        square = float(torch.dot(total, total))
+        if square == 0:
+            return False
+        left = float(torch.dot(gradient, total)) / square
+        known = self._mirrored.get(place.name, lambda: None)()
+        if known is place.parameter.grad:
+            return left < 0.5  # accumulated into: what was there still is, unless it was zeroed in place
+        return bool(float((gradient - left * total).norm()) > 1000 * self.epsilon * square**0.5)
+
+    def credit_rest(self, part: int) -> None:
+        """Credit all of ``.grad`` that is not in the parts yet to one part: the batch was one contributor's."""
+        rest = self._gradient() - self.parts.sum(0)
+        self.parts[part].add_(rest)
+
+    def note_magnitude(self, places: Iterable[Place], magnitude: float) -> None:
+        """Note the size of the terms that were summed into these parameters: rounding is relative to it."""
+        for place in places:
+            self._magnitudes[place.name] = math.hypot(self._magnitudes.get(place.name, 0.0), magnitude)
+
+    def unaccounted(self, extra: Tensor | None = None) -> list[tuple[Place, float]]:
+        """Parameters whose parts (and `extra` parts) do not sum to ``.grad`` within rounding, and by how much."""
+        gradient, parts = self._gradient(), self.parts if extra is None else self.parts + extra
+        missing = gradient - parts.sum(0)
+        whole = float(gradient.norm())
+        wrong = []
+        for place in self.space.places:
+            length = float(place.of(missing).norm())
+            rounding = 64 * self.epsilon * (self._magnitudes.get(place.name, 0.0) + whole)
+            if not length <= rounding:
+                own = float(place.of(gradient).norm())
+                rounding += 1000 * self.epsilon * (float(place.of(parts).norm(dim=1).sum()) + own)
+                if not length <= rounding:
+                    wrong.append((place, length / max(own, 1e-300)))
+        return wrong
+
+    def verify(self) -> None:
+        """Raise `UnaccountedGradientError` unless the parts sum to what autograd computed."""
+        for place, relative in self.unaccounted():
+            raise UnaccountedGradientError(place.name, relative)
+
+    def settle(self) -> None:
+        """Before the step divides: carry over scaling (clipping) to all parts; the rest of ``.grad`` is the house's.
+
+        A scaling is common to all parameters, or to all elements of one. What is not (noise, clipping by value, an
+        edit by hand) is a residual, and the house's.
+        """
+        gradient, total = self._gradient(), self.parts.sum(0)
+        common, everywhere = self._factor(gradient, total)
+        if everywhere:
+            if common != 1.0:
+                self.parts.mul_(common)
+            self.parts[-1].add_(gradient.sub_(total, alpha=common))
+            return
+        for place in self.space.places:
+            factor = common
+            # One element is in proportion to anything, so it says nothing about the factor.
+            if place.stop - place.start > 1:
+                own, exact = self._factor(place.of(gradient), place.of(total))
+                factor = own if exact else common
+            place.of(self.parts).mul_(factor)
+            place.of(self.parts)[-1].add_(place.of(gradient) - factor * place.of(total))
+
+    def _gradient(self) -> Tensor:
+        flat = self.space.zeros()
+        self.space.write([place.parameter.grad for place in self.space.places], self.space.places, flat)
+        return flat
+
+    def _factor(self, gradient: Tensor, total: Tensor) -> tuple[float, bool]:
+        """The factor f with ``gradient ≈ f · total``, and whether that holds everywhere, to rounding."""
+        square = float(torch.dot(total, total))
+        if square == 0:
+            return 1.0, False
+        fitted = float(torch.dot(gradient, total)) / square
+        residual = float((gradient - fitted * total).norm()) ** 2
+        if residual <= (1000 * self.epsilon * fitted) ** 2 * square:
+            return (1.0 if abs(fitted - 1) <= 16 * self.epsilon else fitted), True
+        return self._among(gradient, total, fitted, math.sqrt(residual / len(total) / square)), False
+
+    def _among(self, gradient: Tensor, total: Tensor, fitted: float, spread: float) -> float:
+        """The factor where a residual remains: one that many elements share exactly, else the fitted one.
+
+        A fitted factor that noise alone can explain as a deviation from 1 is taken for 1; `spread` is the standard
+        deviation that the residual gives it.
+        """
+        used = total.abs() > 1e-6 * total.abs().max()
+        ratios = (gradient[used] / total[used]).double()
+        for candidate in (1.0, float(ratios.median())):
+            shared = (ratios - candidate).abs() <= 1e4 * self.epsilon * abs(candidate)
+            if candidate != 0 and float(shared.double().mean()) >= 0.02:
+                return candidate
+        return 1.0 if abs(fitted - 1) <= 4 * spread else fitted

@@ -1,0 +1,66 @@
+"""Which positions of an activation belong to which contributor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+Positions = slice | Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the batch's rows lie in one tensor: along `axis`, position i belongs to row ``rows[i]`` (−1: to none)."""
+
+    axis: int
+    rows: Tensor  # [length of the axis]
+
+    @staticmethod
+    def batch_first(rows: int) -> Layout:
+        """The usual layout: one position a row along the first axis."""
+        return Layout(0, torch.arange(rows))
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A layout together with the contributor of each row ``[rows]``: the positions of each contributor."""
+
+    layout: Layout
+    who: Tensor
+
+    @cached_property
+    def _positions(self) -> list[tuple[int, Positions]]:
+        known = self.layout.rows >= 0
+        owners = torch.where(known, self.who[self.layout.rows.clamp(min=0)], -1)
+        found: list[tuple[int, Positions]] = []
+        for contributor in torch.unique(owners).tolist():
+            if contributor < 0:
+                continue
+            indices = (owners == contributor).nonzero().reshape(-1)
+            first, last = int(indices[0]), int(indices[-1])
+            adjacent = last - first + 1 == len(indices)
+            found.append((contributor, slice(first, last + 1) if adjacent else indices))
+        return found
+
+    def positions(self) -> Iterator[tuple[int, Positions]]:
+        """Each contributor in the tensor, with its positions along the axis; adjacent ones as a slice, uncopied."""
+        return iter(self._positions)
+
+    def select(self, tensor: Tensor, positions: Positions) -> Tensor:
+        """`tensor` at `positions` along the layout's axis."""
+        if isinstance(positions, slice):
+            return tensor.narrow(self.layout.axis, positions.start, positions.stop - positions.start)
+        return tensor.index_select(self.layout.axis, positions.to(tensor.device))
+
+    def masked(self, tensor: Tensor, positions: Positions) -> Tensor:
+        """`tensor` with zeros everywhere but at `positions`."""
+        mask = torch.zeros(tensor.shape[self.layout.axis], dtype=tensor.dtype, device=tensor.device)
+        mask[positions if isinstance(positions, slice) else positions.to(tensor.device)] = 1
+        shape = [1] * tensor.dim()
+        shape[self.layout.axis] = -1
+        # where, not a product: 0 × inf must not become NaN
+        return torch.where(mask.reshape(shape).bool(), tensor, 0)

@@ -1,0 +1,334 @@
+"""The meter: the one object that a training loop meets."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from attribution.errors import BatchError, NonFiniteError, OptionError
+from attribution.ghost.capture import Capture
+from attribution.ghost.gradients import DividedGradient
+from attribution.objective import Evaluation, Evaluator, Loss
+from attribution.parameters import ParameterSpace, fingerprint
+from attribution.path import GapBudget, PathAverage, StraightPath
+from attribution.record import Floats, Integers, RunRecord, Step, Steps
+from attribution.step import Division, StepDivider
+
+METHODS = ("path", "first_order")
+
+
+class InRunShapley:
+    """Meters what each contributor's rows do to the objective, during the one run that trains the model.
+
+    Args:
+        model: the user's own; it is only observed.
+        optimizer: SGD, Adam or AdamW of torch.optim, over parameters of `model`; metered through its step hooks.
+        objective: ``callable(model) -> loss`` (a scalar; `Objective` for large validation sets), or
+            ``{task: callable}``. Evaluated in evaluation mode, without disturbing the training.
+        contributors: names of the players, in the order of the indices given to `batch`.
+        method: ``"path"`` (Aumann-Shapley along each step's straight path) or ``"first_order"``.
+        tolerance: of ``"path"``: |gap| / |improvement| of the run up to which steps need not be refined.
+        task_weights: weight of each task, by name; they must sum to 1. Equal by default.
+        nodes: of ``"path"``: a fixed number of Gauss-Lobatto nodes for every step (2: trapezoid, 3: Simpson),
+            instead of refining to the tolerance.
+        row_axes: axis of the batch's rows in a module's output, by the module's name, where it cannot be proved.
+        details: what else the record's manifest is to say, e.g. ``{"data": {contributor: [fingerprint]},
+            "objective": {task: fingerprint}, "configuration": {...}, "seeds": {...}}``; must be JSON.
+
+    Raises:
+        OptionError, UnsupportedOptimizerError, UnsupportedLayerError, ObjectiveError: naming what does not fit.
+
+    The values are those of Wang et al., "Data Shapley in One Training Run" (ICLR 2025), made exactly efficient by
+    integrating along each step. ``finish()``, or leaving a ``with`` block, takes every hook off again.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        objective: Loss | Mapping[str, Loss],
+        contributors: Sequence[str],
+        *,
+        method: str = "path",
+        tolerance: float = 1e-3,
+        task_weights: Mapping[str, float] | None = None,
+        nodes: int | None = None,
+        row_axes: Mapping[str, int] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.contributors = _names(contributors)
+        if method not in METHODS:
+            raise OptionError(f"method {method!r} is not one of {', '.join(METHODS)}")
+        if not 0 < tolerance < float("inf"):
+            raise OptionError(f"tolerance must be a positive number, not {tolerance}")
+        if nodes is not None and (nodes < 2 or method != "path"):
+            raise OptionError(f"nodes must be at least 2 and go with method 'path', not {nodes} with {method!r}")
+        self._model, self._optimizer = model, optimizer
+        self._space = ParameterSpace(model, optimizer)
+        self._evaluator = Evaluator(model, self._space, objective)
+        self.tasks = list(self._evaluator.tasks)
+        self.weights = _weights(self.tasks, task_weights)
+        self._gradient = DividedGradient(self._space, len(self.contributors))
+        self._divider = StepDivider(optimizer, self._space, self._gradient)
+        self._method, self._tolerance, self._nodes = method, float(tolerance), nodes
+        self._budget = GapBudget(self._tolerance, len(self.tasks), self._gradient.epsilon)
+        self._details = dict(details or {})
+        self._began = datetime.now(UTC)
+        self._initial = fingerprint(model)
+        self._steps: list[Step] = []
+        self._rows: Integers = np.zeros(len(self.contributors), dtype=np.int64)
+        self._here: Evaluation | None = None  # at the parameters as the last metered step left them
+        self._start: Tensor | None = None  # the parameters before the step under way
+        self._end: Tensor | None = None  # the parameters after the last step
+        self._in_batch = False
+        self._stopped: str | None = None
+        self._record: RunRecord | None = None
+        self.last_division: Division | None = None
+        self._capture = Capture(model, self._gradient, row_axes or {})
+        self._handles = [
+            optimizer.register_step_pre_hook(lambda *_: self._before_step()),
+            optimizer.register_step_post_hook(lambda *_: self._after_step()),
+        ]
+
+    @contextmanager
+    def batch(self, who: Tensor | Sequence[int], *, axis: int | None = None) -> Iterator[None]:
+        """Meter the forward and backward passes inside: row i of the model's inputs belongs to contributor ``who[i]``.
+
+        `who` is a LongTensor ``[rows]`` of indices into `contributors`. The rows lie along the first axis of the
+        inputs that is as long as `who` (others are tried if rows turn out to mix); `axis` states it. Several batches
+        before one ``optimizer.step()`` accumulate.
+
+        Raises `BatchError` for indices that do not fit, `RowAxisError` where a layer's row axis cannot be proved, and
+        `UnaccountedGradientError` where contributors' gradients do not sum to autograd's.
+        """
+        if self._record is not None or self._stopped is not None:
+            raise BatchError("the meter is finished: make a new one for another run")
+        if self._in_batch:
+            raise BatchError("meter.batch blocks must not be nested: leave one before the next")
+        indices = _indices(who, self.contributors)
+        self._in_batch = True
+        try:
+            with self._capture.batch(indices, axis):
+                yield
+        finally:
+            self._in_batch = False
+        self._rows += np.bincount(indices.numpy(), minlength=len(self.contributors))
+
+    @property
+    def values(self) -> Floats:
+        """Values so far, float64 ``[contributors, tasks]``, nats, unweighted."""
+        total: Floats = np.zeros((len(self.contributors), len(self.tasks)))
+        for step in self._steps:
+            total += step.values
+        return total
+
+    @property
+    def losses(self) -> Floats:
+        """The validation losses ``[tasks]`` after the last step, nats; NaN before the first."""
+        return self._steps[-1].loss_after if self._steps else np.full(len(self.tasks), np.nan)
+
+    def finish(self, stopped: str | None = None) -> RunRecord:
+        """End the run, take all hooks off and return its record.
+
+        `stopped` says why, where the run ended early: the record is then a partial one.
+        """
+        if self._record is None:
+            self._stopped = self._stopped or stopped
+            self.close()
+            self._record = self._make_record()
+        return self._record
+
+    def close(self) -> None:
+        """Take every hook off the model and the optimizer."""
+        self._capture.close()
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def __enter__(self) -> InRunShapley:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _before_step(self) -> None:
+        if self._stopped is not None:
+            return
+        if self._in_batch:
+            raise BatchError("optimizer.step() inside meter.batch: leave the block before the step")
+        for place in self._space.places:
+            gradient = place.parameter.grad
+            if gradient is not None and not bool(torch.isfinite(gradient).all()):
+                self._stop(f"the gradient of {place.name!r}")
+        self._start = self._space.snapshot()
+        if self._end is None:
+            self._here = self._evaluate()
+        elif not torch.equal(self._start, self._end):
+            self._edited()
+        if not self._rows.any():
+            self._gradient.synchronise()
+        self._divider.before_step()
+
+    def _after_step(self) -> None:
+        if self._stopped is not None or self._start is None:
+            return
+        if not self._rows.any():
+            warnings.warn(
+                "optimizer.step() without meter.batch before it: all it does is booked to the house", stacklevel=4
+            )
+        before, start, end = self._here, self._start, self._space.snapshot()
+        assert before is not None
+        self._gradient.settle()
+        division = self._divider.divide(len(self._steps), start, end)
+        after = self._evaluate()
+        average = self._average(before, after, start, end)
+        found = division.values(average.gradients)
+        self._book(before, after, found[:-1], found[-1], average.nodes)
+        self._here, self._end, self._start, self.last_division = after, end, None, division
+
+    def _average(self, before: Evaluation, after: Evaluation, start: Tensor, end: Tensor) -> PathAverage:
+        displacement = end - start
+        path = StraightPath(
+            before, after, displacement, lambda s: self._checked(self._evaluator.at(start + s * displacement))
+        )
+        if self._method == "first_order":
+            return path.start_only()
+        if self._nodes is not None:
+            return path.fixed(self._nodes)
+        return path.adaptive(self._budget.allowance(before.losses, after.losses))
+
+    def _edited(self) -> None:
+        """The parameters were changed by hand between two steps: what that did is the house's alone."""
+        before, after = self._here, self._evaluate()
+        assert before is not None
+        rows, self._rows = self._rows, np.zeros_like(self._rows)
+        nobody = np.zeros((len(self.contributors), len(self.tasks)))
+        self._book(before, after, nobody, before.losses - after.losses, 2)
+        self._here, self._rows = after, rows
+
+    def _book(self, before: Evaluation, after: Evaluation, values: Floats, house: Floats, nodes: int) -> None:
+        gap = (before.losses - after.losses) - values.sum(axis=0) - house
+        if not (np.isfinite(values).all() and np.isfinite(house).all()):
+            self._stop("a value")
+        self._budget.spend(gap)
+        self._steps.append(
+            Step(len(self._steps), before.losses, after.losses, values, house, gap, nodes, self._rows.copy())
+        )
+        self._rows[:] = 0
+
+    def _evaluate(self) -> Evaluation:
+        return self._checked(self._evaluator.here())
+
+    def _checked(self, evaluation: Evaluation) -> Evaluation:
+        for task, loss in zip(self.tasks, evaluation.losses, strict=True):
+            if not np.isfinite(loss):
+                self._stop(f"the loss of task {task!r}")
+        if not bool(torch.isfinite(evaluation.gradients).all()):
+            self._stop("a validation gradient")
+        return evaluation
+
+    def _stop(self, what: str) -> None:
+        error = NonFiniteError(what, len(self._steps))
+        self._stopped = f"{what} was not finite at step {len(self._steps)}"
+        raise error
+
+    def _make_record(self) -> RunRecord:
+        shape = (0, len(self.tasks))
+        columns = {
+            name: np.array([getattr(step, name) for step in self._steps])
+            for name in ("loss_before", "loss_after", "values", "house", "gap", "nodes", "rows")
+        }
+        if not self._steps:
+            columns = {name: np.zeros(shape) for name in ("loss_before", "loss_after", "house", "gap")}
+            columns |= {"values": np.zeros((0, len(self.contributors), len(self.tasks))), "nodes": np.zeros(0)}
+            columns |= {"rows": np.zeros((0, len(self.contributors)))}
+        details = {
+            "began_at": _utc(self._began),
+            "ended_at": _utc(datetime.now(UTC)),
+            "method": {"name": self._method, "tolerance": self._tolerance, "nodes": self._nodes},
+            "optimizer": {"class": type(self._optimizer).__name__, "groups": _groups(self._optimizer)},
+            "parameters": {
+                "count": self._space.size,
+                "initial": self._initial,
+                "final": fingerprint(self._model),
+            },
+            "versions": {
+                "python": platform.python_version(),
+                "ghostledger": _version("ghostledger"),
+                **{name: _version(name) for name in ("torch", "numpy", "pyarrow")},
+            },
+            **self._details,
+        }
+        return RunRecord(
+            contributors=self.contributors,
+            tasks=self.tasks,
+            weights=self.weights,
+            steps=Steps(**columns),
+            details=details,
+            complete=self._stopped is None,
+            stopped=self._stopped,
+        )
+
+
+def _names(contributors: Sequence[str]) -> list[str]:
+    names = [contributors] if isinstance(contributors, str) else list(contributors)
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+        raise OptionError(f"contributors must be at least one name, each once and none empty, not {names}")
+    return names
+
+
+def _weights(tasks: list[str], given: Mapping[str, float] | None) -> Floats:
+    if given is None:
+        return np.full(len(tasks), 1 / len(tasks))
+    if set(given) != set(tasks):
+        raise OptionError(f"task_weights must name the tasks {tasks}, not {list(given)}")
+    weights = np.array([float(given[task]) for task in tasks])
+    if not np.isfinite(weights).all() or (weights < 0).any() or abs(weights.sum() - 1) > 1e-9:
+        raise OptionError(f"task_weights must be none negative and sum to 1, not {dict(given)}")
+    return weights
+
+
+def _indices(who: Tensor | Sequence[int], contributors: list[str]) -> Tensor:
+    indices = torch.as_tensor(who).detach().cpu()
+    if indices.dim() != 1 or not len(indices) or indices.is_floating_point() or indices.dtype == torch.bool:
+        raise BatchError(f"who must be a LongTensor [rows], not {indices.dtype} of shape {tuple(indices.shape)}")
+    wrong = ((indices < 0) | (indices >= len(contributors))).nonzero().reshape(-1)
+    if len(wrong):
+        row = int(wrong[0])
+        raise BatchError(f"row {row}: contributor index {int(indices[row])} is not in 0..{len(contributors) - 1}")
+    return indices.long()
+
+
+def _groups(optimizer: Optimizer) -> list[dict[str, Any]]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, (Tensor, np.generic)):
+            value = value.item() if getattr(value, "numel", lambda: 1)() == 1 else repr(value)
+        if isinstance(value, (tuple, list)):
+            return [plain(item) for item in value]
+        return value if isinstance(value, (bool, int, float, str)) or value is None else repr(value)
+
+    return [{key: plain(value) for key, value in g.items() if key != "params"} for g in optimizer.param_groups]
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"

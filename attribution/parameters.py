@@ -1,0 +1,104 @@
+"""The trained parameters as one flat vector: names, places, snapshots, fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from attribution.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one parameter lies in the flat vector."""
+
+    name: str
+    parameter: nn.Parameter
+    start: int
+    stop: int
+
+    def of(self, flat: Tensor) -> Tensor:
+        """The parameter's part of `flat` ``[..., P]``, as a view ``[..., n]``."""
+        return flat[..., self.start : self.stop]
+
+
+class ParameterSpace:
+    """The parameters that an optimizer trains, in the model's order, laid out in one vector of length P.
+
+    Raises `OptionError` if the optimizer holds a parameter that the model does not own, or if they lie on several
+    devices.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        places, offset = [], 0
+        for name, parameter in model.named_parameters():
+            if id(parameter) in trained:
+                places.append(Place(name, parameter, offset, offset + parameter.numel()))
+                offset += parameter.numel()
+        if len(places) != len(trained):
+            raise OptionError(
+                f"the optimizer trains {len(trained) - len(places)} parameter(s) that the model does not own: "
+                "make them part of the model"
+            )
+        devices = {str(place.parameter.device) for place in places}
+        if len(devices) != 1:
+            raise OptionError(f"the optimizer's parameters must lie on one device, not on {sorted(devices) or 'none'}")
+        if any(place.parameter.is_complex() for place in places):
+            raise OptionError("complex parameters cannot be metered: use their real and imaginary parts")
+        self.places: list[Place] = places
+        self.size = offset
+        self.device = places[0].parameter.device
+        self.dtype = torch.float32
+        for place in places:
+            self.dtype = torch.promote_types(self.dtype, place.parameter.dtype)
+        self._by_id = {id(place.parameter): place for place in places}
+
+    def place(self, parameter: Tensor | None) -> Place | None:
+        """The place of `parameter`, or None if it is not trained."""
+        return None if parameter is None else self._by_id.get(id(parameter))
+
+    def zeros(self, *leading: int) -> Tensor:
+        """A zero tensor ``[*leading, P]``."""
+        return torch.zeros(*leading, self.size, dtype=self.dtype, device=self.device)
+
+    def snapshot(self) -> Tensor:
+        """A copy of the parameters, ``[P]``."""
+        flat = torch.empty(self.size, dtype=self.dtype, device=self.device)
+        for place in self.places:
+            place.of(flat).copy_(place.parameter.detach().reshape(-1))
+        return flat
+
+    def write(self, gradients: Sequence[Tensor | None], parameters: Sequence[Place], into: Tensor) -> None:
+        """Add `gradients`, one a place of `parameters`, to the flat vector `into` ``[P]``."""
+        for place, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                place.of(into).add_(gradient.reshape(-1))
+
+    @contextmanager
+    def at(self, flat: Tensor) -> Iterator[None]:
+        """Let the model stand at the parameters `flat` ``[P]``; its own tensors come back untouched."""
+        own = [place.parameter.data for place in self.places]
+        try:
+            for place in self.places:
+                p = place.parameter
+                p.data = place.of(flat).reshape(p.shape).to(p.dtype)
+            yield
+        finally:
+            for place, data in zip(self.places, own, strict=True):
+                place.parameter.data = data
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over the names, types, shapes and bytes of all of `model`'s parameters, hexadecimal."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        digest.update(f"{name}\0{parameter.dtype}\0{tuple(parameter.shape)}\0".encode())
+        flat = parameter.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

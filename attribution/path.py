@@ -1,0 +1,146 @@
+"""The value of a step along its straight path: Gauss-Lobatto quadrature with refinement (DESIGN §3.2).
+
+With g the validation gradient and Δ the displacement, the path-averaged gradient ∫₀¹ g(θ + sΔ) ds, multiplied by any
+part of −Δ, gives that part's value. Both ends of the path are nodes, so neighbouring steps share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attribution.objective import Evaluation
+from attribution.record import Floats
+
+DEEPEST_BISECTION = 6
+
+
+@cache
+def lobatto(nodes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Places in [0, 1] and weights (summing to 1) of the Gauss-Lobatto rule with `nodes` ≥ 2 nodes.
+
+    Exact for polynomials up to degree ``2 * nodes - 3`` (Abramowitz & Stegun 25.4.32).
+    """
+    if nodes < 2:
+        raise ValueError("a Gauss-Lobatto rule has at least 2 nodes")
+    legendre = np.polynomial.legendre.Legendre.basis(nodes - 1)
+    x = np.concatenate(([-1.0], np.sort(legendre.deriv().roots().real), [1.0]))
+    x = (x - x[::-1]) / 2  # the rule is symmetric; the roots are so only to rounding
+    weights = 2 / (nodes * (nodes - 1) * legendre(x) ** 2)
+    weights /= weights.sum()
+    return tuple(float(v) for v in (x + 1) / 2), tuple(float(w) for w in weights)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One place on the path, with the slope of each task's loss along the path there."""
+
+    s: float
+    evaluation: Evaluation
+    slopes: Floats  # [tasks], dℓ/ds
+
+
+@dataclass(frozen=True)
+class PathAverage:
+    """The path-averaged gradients ``[tasks, P]``, and the number of nodes that went into them."""
+
+    gradients: Tensor
+    nodes: int
+
+
+class StraightPath:
+    """The straight path of one step, from `start` to `end`, along which gradients are averaged.
+
+    `evaluate(s)` gives the evaluation at ``θ + sΔ`` for s between 0 and 1; `displacement` is Δ ``[P]``.
+    """
+
+    def __init__(
+        self, start: Evaluation, end: Evaluation, displacement: Tensor, evaluate: Callable[[float], Evaluation]
+    ) -> None:
+        self._displacement, self._evaluate = displacement, evaluate
+        self._known: dict[float, Node] = {}
+        self._known[0.0], self._known[1.0] = self._node(0.0, start), self._node(1.0, end)
+
+    def start_only(self) -> PathAverage:
+        """The gradient at the start alone: the first-order method."""
+        return PathAverage(self._known[0.0].evaluation.gradients, 1)
+
+    def fixed(self, nodes: int) -> PathAverage:
+        """The average by the rule with exactly `nodes` nodes."""
+        return PathAverage(self._weighted(self._rule(nodes, 0.0, 1.0)), nodes)
+
+    def adaptive(self, allowance: Floats) -> PathAverage:
+        """The average by the cheapest rule of 2, 3 or 5 nodes whose gap is within `allowance` ``[tasks]`` (nats).
+
+        Where five nodes are not enough the path is halved, at most `DEEPEST_BISECTION` times, each half with its
+        part of the allowance. What is still missed then stays in the step's gap.
+        """
+        gradients = self._segment(0.0, 1.0, allowance, DEEPEST_BISECTION)
+        return PathAverage(gradients, len(self._known))
+
+    def _segment(self, low: float, high: float, allowance: Floats, bisections: int) -> Tensor:
+        fall = self._at(low).evaluation.losses - self._at(high).evaluation.losses
+        for nodes in (2, 3, 5):
+            rule = self._rule(nodes, low, high)
+            gap = fall + sum(weight * node.slopes for node, weight in rule)
+            if bool(np.all(np.abs(gap) <= allowance)) or (nodes == 5 and bisections == 0):
+                return self._weighted(rule)
+        middle = (low + high) / 2
+        left = self._segment(low, middle, allowance / 2, bisections - 1)
+        return left.add_(self._segment(middle, high, allowance / 2, bisections - 1))
+
+    def _rule(self, nodes: int, low: float, high: float) -> list[tuple[Node, float]]:
+        length = high - low
+        places, weights = lobatto(nodes)
+        return [(self._at(low + length * x), length * w) for x, w in zip(places, weights, strict=True)]
+
+    def _at(self, s: float) -> Node:
+        if s not in self._known:
+            self._known[s] = self._node(s, self._evaluate(s))
+        return self._known[s]
+
+    def _node(self, s: float, evaluation: Evaluation) -> Node:
+        slopes = torch.mv(evaluation.gradients, self._displacement).double().cpu().numpy()
+        return Node(s, evaluation, slopes)
+
+    @staticmethod
+    def _weighted(rule: list[tuple[Node, float]]) -> Tensor:
+        average = torch.zeros_like(rule[0][0].evaluation.gradients)
+        for node, weight in rule:
+            average.add_(node.evaluation.gradients, alpha=weight)
+        return average
+
+
+class GapBudget:
+    """How much gap a step may leave, so that the run's total stays within `tolerance` of its improvement.
+
+    Half the tolerance is spent, a quarter of what is left of it at a time; a step may always leave a fiftieth of
+    the tolerance of its own change, and what the rounding of the loss alone can explain.
+    """
+
+    def __init__(self, tolerance: float, tasks: int, epsilon: float) -> None:
+        self._tolerance, self._epsilon = tolerance, epsilon
+        self._spent = np.zeros(tasks)
+        self._first: Floats | None = None
+
+    def allowance(self, before: Floats, after: Floats) -> Floats:
+        """The gap ``[tasks]`` in nats that the step from losses `before` to `after` may leave."""
+        if self._first is None:
+            self._first = before.copy()
+        improvement = np.abs(self._first - after)
+        # A task that hardly moved must not ask for digits that its loss does not have.
+        improvement = np.maximum(improvement, 0.01 * improvement.max(initial=0.0))
+        left = np.maximum(self._tolerance / 2 * improvement - np.abs(self._spent), 0.0) / 4
+        own = self._tolerance / 50 * np.abs(before - after)
+        rounding = 8 * self._epsilon * np.maximum(np.abs(before), np.abs(after))
+        allowance: Floats = np.maximum(np.maximum(left, own), rounding)
+        return allowance
+
+    def spend(self, gap: Floats) -> None:
+        """Book the `gap` ``[tasks]`` that a step left."""
+        self._spent = self._spent + gap

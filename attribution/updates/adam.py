@@ -1,0 +1,53 @@
+"""Adam and AdamW: the first moment is divided, the second moment's scaling is common property, held fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attribution.updates.rule import Share, Slot, register
+
+
+@register(torch.optim.Adam)
+class AdamRule:
+    """Δ_c = −η/(1−β₁ᵗ) · m_c / (√v̂ + ε), with v̂ the optimizer's own (Kingma & Ba 2015, algorithm 1)."""
+
+    decoupled = False
+
+    def remembers(self, options: Mapping[str, Any]) -> bool:
+        """Adam always keeps a first moment."""
+        return True
+
+    def memory(self, state: Mapping[str, Any]) -> Tensor | None:
+        """The first moment."""
+        moment: Tensor | None = state.get("exp_avg")
+        return moment
+
+    def divide(self, slot: Slot) -> Share:
+        """Divide the step; decoupled decay moves the house, L2 decay enters its part of the gradient."""
+        options, state, direction = slot.options, slot.state, slot.gradient
+        assert slot.memory is not None
+        learning_rate, weight_decay = float(options["lr"]), float(options["weight_decay"])
+        beta1, beta2 = (float(beta) for beta in options["betas"])
+        decoupled = options.get("decoupled_weight_decay", self.decoupled)
+        if options["maximize"]:
+            direction.neg_()
+        if weight_decay != 0 and not decoupled:
+            direction[-1].add_(slot.start, alpha=weight_decay)
+        slot.memory.mul_(beta1).add_(direction, alpha=1 - beta1)
+        steps = float(state["step"])
+        second = state["max_exp_avg_sq" if options["amsgrad"] else "exp_avg_sq"].reshape(-1).to(slot.memory.dtype)
+        denominator = (second.sqrt() / (1 - beta2**steps) ** 0.5).add_(options["eps"])
+        scale = (-learning_rate / (1 - beta1**steps)) / denominator
+        decay = slot.start * (-learning_rate * weight_decay) if weight_decay != 0 and decoupled else None
+        return Share(slot.memory, scale, decay)
+
+
+@register(torch.optim.AdamW)
+class AdamWRule(AdamRule):
+    """The same with weight decay beside the gradient (Loshchilov & Hutter 2019)."""
+
+    decoupled = True

@@ -1,0 +1,185 @@
+"""Ghost gradients equal a separate backward pass per contributor, for every model and every parameter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attribution import InRunShapley
+from attribution.errors import RowAxisError, UnaccountedGradientError, UnsupportedLayerError
+from tests.attribution import models
+from tests.attribution.oracle import contributor_gradients
+
+ROWS, TIME = 6, 4
+WHO = torch.tensor([2, 0, 0, 3, 2, 0])  # unequal, unsorted, contributor 1 missing
+
+
+def vectors(rows: int = ROWS) -> Tensor:
+    return torch.randn(rows, models.WIDTH)
+
+
+def tokens(rows: int = ROWS, time: int = TIME) -> Tensor:
+    return torch.randint(1, models.VOCABULARY, (rows, time))
+
+
+CASES = {
+    "mlp": (models.Perceptron, vectors),
+    "mlp without bias": (lambda: models.Perceptron(bias=False), vectors),
+    "mlp with dropout": (lambda: models.Perceptron(dropout=0.4), vectors),
+    "tied, positions [1, T]": (models.TiedLanguageModel, tokens),
+    "tied, positions [T]": (lambda: models.TiedLanguageModel("embedding_T"), tokens),
+    "tied, positions as parameter": (lambda: models.TiedLanguageModel("parameter"), tokens),
+    "tied, time as long as batch": (models.TiedLanguageModel, lambda: tokens(6, 6)),
+    "borrowed head, padding": (models.BorrowedHead, lambda: tokens() * (torch.rand(ROWS, TIME) > 0.3)),
+    "transposing, time as long as batch": (models.Transposing, lambda: tokens(6, 6)),
+    "transposing": (models.Transposing, tokens),
+    "flattening, batch-major": (lambda: models.Flattening(False), lambda: tokens(6, 6)),
+    "flattening, time-major": (lambda: models.Flattening(True), lambda: tokens(6, 6)),
+    "convolutional": (models.Convolutional, lambda: torch.randn(ROWS, 1, 8, 8)),
+    "class token": (models.ClassToken, lambda: torch.randn(ROWS, 4, 4)),
+    "repeated, unused, shared, parametrized": (models.Repeated, vectors),
+    "noisy gate": (models.NoisyGate, vectors),
+}
+
+
+@pytest.fixture(autouse=True)
+def _double() -> None:
+    torch.manual_seed(3)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def losses(inputs: Tensor, kind: str):
+    def mean(outputs: Tensor) -> Tensor:
+        return (outputs - 1).square().mean()
+
+    def total(outputs: Tensor) -> Tensor:
+        return outputs.cos().sum()
+
+    def masked(outputs: Tensor) -> Tensor:
+        targets = (torch.arange(outputs[..., 0].numel()) % outputs.shape[-1]).reshape(-1)
+        targets[::3] = -100
+        return functional.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), targets, ignore_index=-100)
+
+    return {"mean": mean, "sum": total, "padding-masked": masked}[kind]
+
+
+def metered_parts(model: nn.Module, batches, contributors: int = 4, axis=None, loss_of=None) -> dict[str, Tensor]:
+    """The meter's divided gradient after the given batches ``(inputs, who, loss)``, before the step."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    meter = InRunShapley(model, optimizer, lambda m: m(batches[0][0]).square().mean(), [*"abcdefgh"[:contributors]])
+    for inputs, who, loss_function in batches:
+        with meter.batch(who, axis=axis):
+            loss_function(model(inputs)).backward()
+    parts = meter._gradient.parts.clone()
+    names = {place.name: place for place in meter._space.places}
+    meter.close()
+    return {n: place.of(parts)[:contributors].reshape(-1, *place.parameter.shape) for n, place in names.items()}
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    largest = max(float(part.abs().max()) for part in expected.values())
+    for name, part in expected.items():
+        assert torch.allclose(found[name], part, rtol=1e-9, atol=1e-11 * largest), name
+
+
+@pytest.mark.parametrize("kind", ["mean", "sum", "padding-masked"])
+@pytest.mark.parametrize("case", CASES)
+def test_parts_equal_a_backward_pass_per_contributor(case: str, kind: str) -> None:
+    build, draw = CASES[case]
+    model, inputs = build(), draw()
+    loss_function = losses(inputs, kind)
+    state = torch.get_rng_state()
+    expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
+    torch.set_rng_state(state)
+    assert_equal(metered_parts(model, [(inputs, WHO, loss_function)]), expected)
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if "dropout" not in name and "noisy" not in name])
+def test_later_batches_of_known_shape_are_divided_alike(case: str) -> None:
+    build, draw = CASES[case]
+    model = build()
+    loss_function = losses(draw(), "mean")
+    first, second, third = draw(), draw(), draw()
+    others = WHO.flip(0)
+    alone = torch.full((ROWS,), 1)
+    expected = contributor_gradients(model, first, loss_function, WHO, 4)
+    for inputs, who in ((second, others), (third, alone)):
+        more = contributor_gradients(model, inputs, loss_function, who, 4)
+        expected = {name: expected[name] + more[name] for name in expected}
+    batches = [(first, WHO, loss_function), (second, others, loss_function), (third, alone, loss_function)]
+    assert_equal(metered_parts(model, batches), expected)
+
+
+@pytest.mark.parametrize("time", [4, 6])
+def test_sequence_first_inputs_are_recognised_even_where_time_is_as_long_as_the_batch(time: int) -> None:
+    model, inputs = models.SequenceFirst(), tokens(time, ROWS)
+    loss_function = losses(inputs, "mean")
+    expected = contributor_gradients(model, inputs, loss_function, WHO, 4, axis=1)
+    assert_equal(metered_parts(model, [(inputs, WHO, loss_function)] * 2), {k: 2 * v for k, v in expected.items()})
+
+
+def test_a_stated_axis_decides_what_no_probe_can() -> None:
+    model, inputs = nn.Sequential(nn.Embedding(11, 8), nn.Linear(8, 11)), tokens(ROWS, ROWS)
+    loss_function = losses(inputs, "mean")
+    expected = contributor_gradients(model, inputs, loss_function, WHO, 4, axis=1)
+    assert_equal(metered_parts(model, [(inputs, WHO, loss_function)], axis=1), expected)
+
+
+def test_zeroing_gradients_inside_the_batch_is_noticed() -> None:
+    model, inputs = models.TiedLanguageModel(), tokens()
+    loss_function = losses(inputs, "mean")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    meter = InRunShapley(model, optimizer, lambda m: m(inputs).square().mean(), [*"abcd"])
+    expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
+    for set_to_none in (True, False, True):
+        with meter.batch(WHO):
+            optimizer.zero_grad(set_to_none=set_to_none)
+            loss_function(model(inputs)).backward()
+        optimizer.step()
+    for place in meter._space.places:
+        found = place.of(meter._gradient.parts)[:4].reshape(-1, *place.parameter.shape)
+        assert torch.allclose(found, expected[place.name], rtol=1e-9), place.name
+    meter.finish()
+
+
+def test_rows_that_mix_are_refused_by_name() -> None:
+    model, inputs = models.RowsMixed(), vectors()
+    with pytest.raises(RowAxisError, match="'out'"):
+        metered_parts(model, [(inputs, WHO, losses(inputs, "mean"))])
+
+
+def test_a_penalty_on_the_weights_inside_the_batch_is_refused_by_name() -> None:
+    model, inputs = models.Perceptron(), vectors()
+
+    def penalised(outputs: Tensor) -> Tensor:
+        return outputs.square().mean() + sum(p.square().sum() for p in model.parameters())
+
+    with pytest.raises(UnaccountedGradientError, match=r"'net\.0\.weight'"):
+        metered_parts(model, [(inputs, WHO, penalised)])
+
+
+def test_batch_normalisation_in_training_mode_is_refused_with_a_substitute() -> None:
+    model = nn.Sequential(nn.Linear(models.WIDTH, 4), nn.BatchNorm1d(4))
+    with pytest.raises(UnsupportedLayerError, match="GroupNorm"):
+        metered_parts(model, [(vectors(), WHO, losses(vectors(), "mean"))])
+
+
+def test_batch_normalisation_with_frozen_statistics_is_metered() -> None:
+    model = nn.Sequential(nn.Linear(models.WIDTH, 4), nn.BatchNorm1d(4))
+    model[1].eval()
+    inputs = vectors()
+    loss_function = losses(inputs, "mean")
+    expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
+    assert_equal(metered_parts(model, [(inputs, WHO, loss_function)]), expected)
+
+
+@pytest.mark.parametrize("option", [{"max_norm": 1.0}, {"sparse": True}])
+def test_embeddings_that_cannot_be_divided_are_refused(option: dict) -> None:
+    model = nn.Sequential(nn.Embedding(11, 8, **option))
+    with pytest.raises(UnsupportedLayerError, match="'0'"):
+        metered_parts(model, [(tokens(), WHO, losses(tokens(), "mean"))])

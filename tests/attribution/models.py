@@ -1,0 +1,194 @@
+"""Models that people write, each with the quirk it is here for; all in float64 by the tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+VOCABULARY, WIDTH, CLASSES = 11, 8, 5
+
+
+class Perceptron(nn.Module):
+    """An MLP over vectors."""
+
+    def __init__(self, bias: bool = True, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(WIDTH, 12, bias=bias), nn.Tanh(), nn.LayerNorm(12), nn.Dropout(dropout), nn.Linear(12, CLASSES)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class Attention(nn.Module):
+    """Causal self-attention, one head, on ``[batch, time, features]``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        return self.out(functional.scaled_dot_product_attention(q, k, v, is_causal=True))
+
+
+class TiedLanguageModel(nn.Module):
+    """Tokens in, logits out; the input and output embeddings are one weight; positions by `positions`."""
+
+    def __init__(self, positions: str = "embedding_1T", context: int = 16) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY, WIDTH)
+        self.kind = positions
+        if positions == "parameter":
+            self.position = nn.Parameter(torch.randn(context, WIDTH))
+        else:
+            self.position = nn.Embedding(context, WIDTH)
+        self.norm, self.attention, self.mlp = nn.LayerNorm(WIDTH), Attention(), nn.Linear(WIDTH, WIDTH)
+        self.scale = nn.Parameter(torch.ones(WIDTH))
+        self.head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        steps = torch.arange(ids.shape[1])
+        x = self.tokens(ids)
+        if self.kind == "parameter":
+            x = x + self.position[: ids.shape[1]]
+        elif self.kind == "embedding_1T":
+            x = x + self.position(steps.unsqueeze(0))
+        else:
+            x = x + self.position(steps)
+        x = x + self.attention(self.norm(x))
+        x = x + torch.tanh(self.mlp(x)) * self.scale
+        return self.head(x)
+
+
+class BorrowedHead(nn.Module):
+    """The output projection borrows the embedding's weight by a function call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.mlp = nn.Embedding(VOCABULARY, WIDTH, padding_idx=0), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return functional.linear(torch.tanh(self.mlp(self.tokens(ids))), self.tokens.weight)
+
+
+class Transposing(nn.Module):
+    """Batch-first outside, time-first inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.inside = nn.Embedding(VOCABULARY, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.recurrent = nn.GRU(WIDTH, WIDTH)
+        self.norm, self.out = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, VOCABULARY)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.inside(self.tokens(ids.t()))
+        x, _ = self.recurrent(x)
+        return self.out(self.norm(x)).transpose(0, 1)
+
+
+class Flattening(nn.Module):
+    """Flattens batch and time before its layers, in either order."""
+
+    def __init__(self, time_major: bool) -> None:
+        super().__init__()
+        self.time_major = time_major
+        self.tokens, self.a, self.b = nn.Embedding(VOCABULARY, WIDTH), nn.Linear(WIDTH, 6), nn.Linear(6, VOCABULARY)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        batch, time = ids.shape
+        ids = ids.t() if self.time_major else ids
+        x = self.b(torch.relu(self.a(self.tokens(ids.reshape(-1)))))
+        return x.view(time, batch, -1).transpose(0, 1) if self.time_major else x.view(batch, time, -1)
+
+
+class SequenceFirst(nn.Module):
+    """Time-first from its inputs on, with attention over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY, WIDTH)
+        self.attention = nn.MultiheadAttention(WIDTH, 2)
+        self.out = nn.Linear(WIDTH, VOCABULARY)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.tokens(ids)
+        return self.out(x + self.attention(x, x, x, need_weights=False)[0])
+
+
+class Convolutional(nn.Module):
+    """Images through convolutions, group norm and a linear head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(1, 4, 3, stride=2, padding=1),
+            nn.GroupNorm(2, 4),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(4, 4, 3, groups=2, bias=False),
+            nn.Flatten(),
+            nn.Linear(16, CLASSES),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class ClassToken(nn.Module):
+    """A vision transformer in small: a class token and position table as raw parameters of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Linear(4, WIDTH)
+        self.token, self.position = nn.Parameter(torch.randn(1, 1, WIDTH)), nn.Parameter(torch.randn(5, WIDTH))
+        self.layer = nn.TransformerEncoderLayer(WIDTH, 2, 16, dropout=0.0, batch_first=True)
+        self.out = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1) + self.position
+        return self.out(self.layer(x)[:, 0])
+
+
+class Repeated(nn.Module):
+    """One layer called several times, one never, one weight shared by two layers, one normalised by its direction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.unused = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.twin = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.twin.weight = self.inner.weight
+        self.directed = nn.utils.parametrizations.weight_norm(nn.Linear(WIDTH, WIDTH))
+        self.out = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(3):
+            x = torch.tanh(self.inner(x))
+        return self.out(self.directed(self.twin(x)))
+
+
+class NoisyGate(nn.Module):
+    """A module without a rule that draws random numbers: a dropout inside, raw parameters around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, CLASSES)
+        self.gate, self.dropout = nn.Parameter(torch.randn(WIDTH)), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.dropout(torch.tanh(self.a(x))) * self.gate)
+
+
+class RowsMixed(nn.Module):
+    """Centres its activations over the batch, as a batch normalisation written by hand would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return self.out(x - x.mean(0, keepdim=True))
