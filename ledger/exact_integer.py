@@ -1,0 +1,66 @@
+"""One column type for amounts: whole numbers of up to 78 digits, without loss on every database."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Numeric, String
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from ledger.errors import AmountError, StoredAmountError
+
+DIGITS = 78  # 2**256 - 1 has 78 digits
+_BOUND = 10**DIGITS
+
+
+def encode(value: int) -> str:
+    """Text that sorts as the number does: ``p`` and 78 digits, or ``n`` and the digits' complement to 10**78."""
+    if not -_BOUND < value < _BOUND:
+        raise AmountError(str(value), f"has more than {DIGITS} digits")
+    return f"p{value:0{DIGITS}d}" if value >= 0 else f"n{_BOUND + value:0{DIGITS}d}"
+
+
+def decode(stored: object) -> int:
+    """The number that a database holds, as text or NUMERIC. Raises `StoredAmountError` for anything else."""
+    if isinstance(stored, Decimal) and stored == stored.to_integral_value():
+        return int(stored)
+    if isinstance(stored, str) and len(stored) == DIGITS + 1 and stored[1:].isascii() and stored[1:].isdigit():
+        if stored[0] == "p":
+            return int(stored[1:])
+        if stored[0] == "n" and int(stored[1:]):
+            return int(stored[1:]) - _BOUND
+    raise StoredAmountError(str(stored))
+
+
+class ExactInteger(TypeDecorator[int]):
+    """A signed whole number of up to 78 digits: NUMERIC(78, 0) on PostgreSQL, sortable text elsewhere.
+
+    SQLite's own integers end at 2**63 - 1 and its NUMERIC columns turn into floats, so neither may hold money.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """NUMERIC where it is exact, text elsewhere."""
+        exact = dialect.name == "postgresql"
+        return dialect.type_descriptor(Numeric(DIGITS, 0) if exact else String(DIGITS + 1))
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
+        """To the database. Raises `AmountError` beyond 78 digits."""
+        if value is None:
+            return None
+        text = encode(value)
+        return Decimal(value) if dialect.name == "postgresql" else text
+
+    def process_literal_param(self, value: int | None, dialect: Dialect) -> str:
+        """To a literal inside a CHECK constraint."""
+        if value is None:
+            return "NULL"
+        return str(value) if dialect.name == "postgresql" else encode(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        """From the database. Raises `StoredAmountError`."""
+        return None if value is None else decode(value)

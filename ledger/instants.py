@@ -1,0 +1,29 @@
+"""Points in time as text that sorts: ISO 8601, UTC, always with microseconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+
+from ledger.errors import InstantError
+
+
+def format_instant(moment: datetime) -> str:
+    """The stored form of a moment, for instance ``2026-03-01T12:00:00.000000Z``. The moment needs an offset."""
+    if moment.tzinfo is None:
+        raise InstantError(moment.isoformat())
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_instant(text: str | date | datetime) -> str:
+    """The stored form of a date (its first moment, UTC) or of a date and time with offset. Raises `InstantError`."""
+    if isinstance(text, str):
+        try:
+            text = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+        except ValueError as error:
+            raise InstantError(text) from error
+    if not isinstance(text, datetime):
+        text = datetime.combine(text, time(), UTC)
+    try:
+        return format_instant(text)
+    except OverflowError as error:
+        raise InstantError(text.isoformat()) from error

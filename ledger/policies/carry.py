@@ -1,0 +1,10 @@
+"""A negative share is owed: a receivable, netted from what the contributor earns later in the same asset."""
+
+from __future__ import annotations
+
+from ledger.policies.terms import Treated
+
+
+def carry(debt: int) -> Treated:
+    """Keep the debt."""
+    return Treated(forgiven=0, owed=debt)
