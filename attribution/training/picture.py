@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from attribution.errors import RecordError
 from attribution.record import Floats, RunRecord
 
 # Okabe & Ito 2008, told apart by readers of every kind of colour vision; yellow is left out, too faint for a line.
@@ -23,10 +24,10 @@ _TASKS_SHOWN = 3
 def draw(record: RunRecord, path: Path) -> None:
     """Draw a run record to a PNG: cumulative value per contributor, each task, and how the account closes.
 
-    Raises `ValueError` for a record without steps, of which there is nothing to draw.
+    Raises `RecordError` for a record without steps, of which there is nothing to draw.
     """
     if not len(record.steps):
-        raise ValueError("the run has no steps: there is nothing to draw")
+        raise RecordError("the run has no steps: there is nothing to draw")
     paid = record.steps.values @ record.weights  # [steps, contributors]
     lines = _cumulative(paid)  # [steps + 1, contributors]
     ranking = np.argsort(-lines[-1], kind="stable")
@@ -54,7 +55,7 @@ def draw(record: RunRecord, path: Path) -> None:
         panel.set_title(_task_title(record, task), loc="left", fontsize=9, color=_INK, pad=6)
     _account(figure.add_subplot(grid[1, tasks]), record)
 
-    figure.text(0.07, 0.95, _title(record, ranking), fontsize=16, fontweight="bold", color=_INK)
+    figure.text(0.07, 0.95, _title(record, ranking), fontsize=15, fontweight="bold", color=_INK)
     figure.text(0.07, 0.915, _subtitle(record), fontsize=10, color=_QUIET)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", metadata={"Software": None})
@@ -176,17 +177,18 @@ def _account(axes: Axes, record: RunRecord) -> None:
 
 def _nats(amount: float) -> str:
     places = 3
-    while places < 9 and amount and abs(amount) < 0.5 * 10**-places:  # enough places to show that it is not zero
+    while places < 6 and amount and abs(amount) < 0.5 * 10**-places:  # enough places to show that it is not zero
         places += 1
     return f"{amount:+.{places}f}".replace("-", "−")
 
 
 def _title(record: RunRecord, ranking: np.ndarray) -> str:
     values, improvement = record.values @ record.weights, float(record.improvement @ record.weights)
-    best = ranking[0]
-    if improvement > 0 and values[best] > 0:
-        return f"{record.contributors[best]} brought {values[best]:.2f} of the {improvement:.2f} nats the model gained"
-    return f"the model lost {-improvement:.2f} nats" if improvement < 0 else "the model gained nothing"
+    if improvement <= 0:
+        return f"The model lost {_nats(improvement)} nats" if improvement < 0 else "The model gained nothing"
+    best, worst = ranking[0], ranking[-1]
+    title = f"The model gained {improvement:.2f} nats; {record.contributors[best]} taught it most"
+    return f"{title}, {record.contributors[worst]} hurt it most" if values[worst] < 0 else title
 
 
 def _subtitle(record: RunRecord) -> str:

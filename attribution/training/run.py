@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from attribution.meter import InRunShapley
 from attribution.record import RunRecord
@@ -117,15 +119,17 @@ def _train(
             "corpus": {blocks.name: _counts(blocks) for blocks in supplied},
             "held_out": {blocks.name: _counts(blocks) for blocks in held_out},
             "overlap": watch.report(),
+            "libraries": {name: version(name) for name in ("transformers", "tokenizers")},
             "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
         },
     )
     batches = corpus.batches(rows, configuration.seed, configuration.epochs)
-    with progress_on(console, steps, contributors, weights) as watcher:
+    with meter, progress_on(console, steps, contributors, weights) as watcher:
         record = run_steps(model, optimizer, meter, batches, steps, configuration, watcher)
     record.save(out / RECORD)
-    model.save_pretrained(out / MODEL)  # type: ignore[operator]  # a transformers model, typed as a module
-    tokenizer.save_pretrained(out / MODEL)
+    with _no_bars():
+        model.save_pretrained(out / MODEL)  # type: ignore[operator]  # a transformers model, typed as a module
+        tokenizer.save_pretrained(out / MODEL)
     return record
 
 
@@ -138,6 +142,19 @@ def _tokenizer(sources: Sequence[Source], configuration: TrainingConfiguration) 
 
 def _counts(blocks: Blocks) -> dict[str, Any]:
     return {"records": blocks.records, "tokens": blocks.token_count, "blocks": len(blocks.tokens)}
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keeps transformers from drawing progress bars of its own over ours."""
+    bars: Any = logging  # transformers does not type its switches
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 @contextmanager
