@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -26,11 +27,10 @@ def decode(stored: object) -> int:
     """The number that a database holds, as text or NUMERIC. Raises `StoredAmountError` for anything else."""
     if isinstance(stored, Decimal) and stored == stored.to_integral_value():
         return int(stored)
-    if isinstance(stored, str) and len(stored) == DIGITS + 1 and stored[1:].isascii() and stored[1:].isdigit():
-        if stored[0] == "p":
-            return int(stored[1:])
-        if stored[0] == "n" and int(stored[1:]):
-            return int(stored[1:]) - _BOUND
+    if isinstance(stored, str) and re.fullmatch(f"[np][0-9]{{{DIGITS}}}", stored):
+        digits = int(stored[1:])
+        if stored[0] == "p" or digits:
+            return digits if stored[0] == "p" else digits - _BOUND
     raise StoredAmountError(str(stored))
 
 

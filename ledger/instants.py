@@ -16,14 +16,17 @@ def format_instant(moment: datetime) -> str:
 
 def parse_instant(text: str | date | datetime) -> str:
     """The stored form of a date (its first moment, UTC) or of a date and time with offset. Raises `InstantError`."""
-    if isinstance(text, str):
-        try:
-            text = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
-        except ValueError as error:
-            raise InstantError(text) from error
-    if not isinstance(text, datetime):
-        text = datetime.combine(text, time(), UTC)
+    moment = _read(text) if isinstance(text, str) else text
+    if not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time(), UTC)
     try:
-        return format_instant(text)
+        return format_instant(moment)
     except OverflowError as error:
-        raise InstantError(text.isoformat()) from error
+        raise InstantError(moment.isoformat()) from error
+
+
+def _read(text: str) -> date | datetime:
+    try:
+        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InstantError(text) from error

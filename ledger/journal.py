@@ -12,7 +12,6 @@ it in its place behind the entry before. The first entry's `previous` is 64 zero
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,7 +71,7 @@ def content_hash(kind: str, subject: str, payload: str, lines: Iterable[Line], r
         {"account": line.account, "commodity": line.commodity, "side": line.side, "amount": str(line.amount)}
         for line in lines
     ]
-    body = {
+    body: dict[str, Any] = {
         "kind": kind,
         "subject": subject,
         "payload": hashlib.sha256(payload.encode()).hexdigest(),
@@ -84,7 +83,13 @@ def content_hash(kind: str, subject: str, payload: str, lines: Iterable[Line], r
 
 def entry_hash(sequence: int, recorded_at: str, key: str, content: str, previous: str) -> str:
     """SHA-256 that chains an entry to the one before, hexadecimal."""
-    body = {"sequence": sequence, "recorded_at": recorded_at, "key": key, "content": content, "previous": previous}
+    body: dict[str, Any] = {
+        "sequence": sequence,
+        "recorded_at": recorded_at,
+        "key": key,
+        "content": content,
+        "previous": previous,
+    }
     return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
 
 
@@ -125,7 +130,7 @@ def post(
         return Posted(earlier, repeated=True)
     sequence, previous = (head.count + 1, head.hash) if head else (1, GENESIS)
     recorded_at = format_instant(session.info["clock"]())
-    entry = Entry(
+    made = Entry(
         sequence=sequence,
         kind=kind,
         subject=subject,
@@ -137,18 +142,18 @@ def post(
         hash=entry_hash(sequence, recorded_at, key, content, previous),
         reverses=reverses,
     )
-    session.add(entry)
+    session.add(made)
     session.flush()
     _open_accounts(session, lines)
     if lines:
         rows = [{"entry": sequence, "line": number, **line.__dict__} for number, line in enumerate(lines, start=1)]
         session.connection().execute(insert(Posting), rows)
     if head is None:
-        session.add(Head(id=1, count=sequence, hash=entry.hash))
+        session.add(Head(id=1, count=sequence, hash=made.hash))
         session.flush()
     else:
-        session.exec(update(Head).values(count=sequence, hash=entry.hash))
-    return Posted(entry, repeated=False)
+        session.exec(update(Head).values(count=sequence, hash=made.hash))
+    return Posted(made, repeated=False)
 
 
 def reverse(session: Session, sequence: int, reason: str) -> Posted:
@@ -157,11 +162,9 @@ def reverse(session: Session, sequence: int, reason: str) -> Posted:
     Raises `UnknownEntryError`, and `ReversalError` for an entry that was reversed before, is a reversal itself, or
     moved nothing.
     """
-    entry = session.get(Entry, sequence)
-    if entry is None:
-        raise UnknownEntryError(sequence)
-    if entry.kind == REVERSAL or entry.kind in _REGISTRY_KINDS:
-        raise ReversalError(sequence, f"it is a {entry.kind} entry")
+    original = entry(session, sequence)
+    if original.kind == REVERSAL or original.kind in _REGISTRY_KINDS:
+        raise ReversalError(sequence, f"it is a {original.kind} entry")
     mirrored = [
         replace(line, side="credit" if line.side == "debit" else "debit") for line in lines_of(session, sequence)
     ]
@@ -172,7 +175,7 @@ def reverse(session: Session, sequence: int, reason: str) -> Posted:
     return post(
         session,
         kind=REVERSAL,
-        subject=entry.subject,
+        subject=original.subject,
         key=f"reversal:{sequence}",
         payload=payload,
         lines=mirrored,
@@ -191,10 +194,12 @@ def lines_of(session: Session, sequence: int) -> list[Line]:
     return [Line(row.account, row.commodity, row.side, row.amount) for row in rows]  # type: ignore[arg-type]
 
 
-def payload_of(entry: Entry) -> dict[str, Any]:
-    """An entry's payload, read."""
-    loaded: dict[str, Any] = json.loads(entry.payload)
-    return loaded
+def entry(session: Session, sequence: int) -> Entry:
+    """The entry with this number. Raises `UnknownEntryError`."""
+    found = session.get(Entry, sequence)
+    if found is None:
+        raise UnknownEntryError(sequence)
+    return found
 
 
 def balances(session: Session, account: str, *, before: int | None = None) -> dict[str, int]:

@@ -278,13 +278,9 @@ def terms_of(session: Session, settlement: Settlement) -> Terms:
 
 def outcome_of(session: Session, settlement: Settlement) -> Outcome:
     """A settlement's figures as its entry states them."""
-    entry = session.get(Entry, settlement.entry)
-    assert entry is not None  # a foreign key holds it
-    stated = json.loads(entry.payload)
-    payouts = [
-        Payout(**{name: figure if name == "contributor" else int(figure) for name, figure in payout.items()})
-        for payout in stated["payouts"]
-    ]
+    stated = json.loads(journal.entry(session, settlement.entry).payload)
+    figures = ("value", "share", "netted", "paid", "forgiven", "carried")
+    payouts = [Payout(payout["contributor"], *(int(payout[name]) for name in figures)) for payout in stated["payouts"]]
     return Outcome(payouts, *(int(stated[name]) for name in ("house", "gap", "fee", "funded")))
 
 

@@ -31,7 +31,7 @@ from ledger.errors import (
 )
 from ledger.instants import parse_instant
 from ledger.journal import Line, credit, debit
-from ledger.models import Contributor, Dataset, Entry, Run
+from ledger.models import Contributor, Dataset, Run
 from ledger.money import NAT, NAT_EXPONENT
 from ledger.policies.terms import Worth
 
@@ -245,9 +245,7 @@ def read_payload(text: str) -> Valuation:
 
 def valuation_of(session: Session, run: Run) -> Valuation:
     """A booked run's valuation."""
-    entry = session.get(Entry, run.entry)
-    assert entry is not None  # a foreign key holds it
-    return read_payload(entry.payload)
+    return read_payload(journal.entry(session, run.entry).payload)
 
 
 def run(session: Session, identity: str) -> Run:
@@ -267,8 +265,13 @@ def runs(session: Session) -> list[Run]:
 
 def record_path(session: Session, run: Run) -> Path:
     """Where a run's record lies."""
+    return located(session, run.path)
+
+
+def located(session: Session, path: str) -> Path:
+    """The folder that a stored path means: a relative one starts at the ledger's own folder."""
     folder = session.info.get("folder")
-    return Path(folder) / run.path if folder else Path(run.path)
+    return Path(folder) / path if folder else Path(path)
 
 
 def _stored_path(path: Path, folder: Path | None) -> str:
@@ -283,7 +286,8 @@ def _dot(weights: Sequence[Fraction], values: Sequence[Fraction]) -> Fraction:
 
 
 def _piconats(nats: Fraction) -> int:
-    return round(nats * 10**NAT_EXPONENT)  # half to even
+    whole: int = round(nats * 10**NAT_EXPONENT)  # half to even
+    return whole
 
 
 def _instant(record: RunRecord, key: str, *, required: bool) -> str | None:
@@ -331,7 +335,9 @@ def _objective(session: Session, record: RunRecord, fingerprints: Mapping[str, s
     """The registered objective with the run's tasks and weights; None where the run states no fingerprints."""
     if not fingerprints:
         return None
-    for candidate in registry.objectives(session):
+    for candidate in sorted(
+        registry.objectives(session), key=lambda objective: objective.entry
+    ):  # the first made holds
         tasks = registry.objective_tasks(session, candidate.id)
         if {task.task: task.fingerprint for task in tasks} != dict(fingerprints) or len(tasks) != len(record.tasks):
             continue

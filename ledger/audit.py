@@ -1,0 +1,76 @@
+"""The audit: recompute everything from what is stored, and say what does not hold.
+
+What it cannot find: whoever can rewrite every row, every hash and every record consistently can tell another story. The
+defence is a head hash kept elsewhere. `Audit.head` is that hash; give it back later as `expect_head`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlmodel import Session
+
+from ledger import checks, journal
+from ledger.checks import Claims, Fault
+
+SHOWN_FAULTS = 50  # of one check
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim, and whether it holds; where it does not, one check a fault, whose detail names the row."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The audit's result."""
+
+    ok: bool
+    entries: int
+    head: str  # the last entry's hash: keep it elsewhere
+    checks: list[Check]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+
+def audit(session: Session, *, expect_head: str | None = None) -> Audit:
+    """Check everything. `expect_head` is the hash of an entry that must still be there."""
+    sections: list[tuple[Claims, Callable[[], Iterable[Fault]]]] = [
+        (checks.SCHEMA_CLAIMS, lambda: checks.schema_faults(session)),
+        (checks.JOURNAL_CLAIMS, lambda: checks.journal_faults(session)),
+        (checks.HEAD_CLAIMS, lambda: checks.head_faults(session, expect_head)),
+        (checks.REGISTRY_CLAIMS, lambda: checks.registry_faults(session)),
+        (checks.RUN_CLAIMS, lambda: checks.run_faults(session)),
+        (checks.SETTLEMENT_CLAIMS, lambda: checks.settlement_faults(session)),
+    ]
+    results: list[Check] = []
+    for claims, faults in sections:
+        results += _results(claims, faults())
+    entries, head = journal.head(session)
+    return Audit(all(result.ok for result in results), entries, head, results)
+
+
+def _results(claims: Claims, faults: Iterable[Fault]) -> list[Check]:
+    found: dict[str, list[str]] = {name: [] for name in claims}
+    more = dict.fromkeys(claims, 0)
+    for fault in faults:
+        if len(found[fault.check]) < SHOWN_FAULTS:
+            found[fault.check].append(fault.detail)
+        else:
+            more[fault.check] += 1
+    results = []
+    for name, claim in claims.items():
+        if not found[name]:
+            results.append(Check(name, True, claim))
+        results += [Check(name, False, detail) for detail in found[name]]
+        if more[name]:
+            results.append(Check(name, False, f"and {more[name]} more"))
+    return results

@@ -1,0 +1,28 @@
+"""What the audit recomputes, one subject a module. A check is a generator of faults: it reads, and says what is wrong.
+
+Checks read what is stored without trusting it: amounts as the database holds them, payloads as text.
+"""
+
+from ledger.checks.books import HEAD_CLAIMS, JOURNAL_CLAIMS, head_faults, journal_faults
+from ledger.checks.fault import Claims, Fault
+from ledger.checks.registered import REGISTRY_CLAIMS, registry_faults
+from ledger.checks.runs import RUN_CLAIMS, run_faults
+from ledger.checks.schema import SCHEMA_CLAIMS, schema_faults
+from ledger.checks.settlements import SETTLEMENT_CLAIMS, settlement_faults
+
+__all__ = [
+    "HEAD_CLAIMS",
+    "JOURNAL_CLAIMS",
+    "REGISTRY_CLAIMS",
+    "RUN_CLAIMS",
+    "SCHEMA_CLAIMS",
+    "SETTLEMENT_CLAIMS",
+    "Claims",
+    "Fault",
+    "head_faults",
+    "journal_faults",
+    "registry_faults",
+    "run_faults",
+    "schema_faults",
+    "settlement_faults",
+]
