@@ -119,7 +119,7 @@ class InRunShapley:
         indices = _indices(who, self.contributors)
         self._in_batch = True
         try:
-            with self._capture.batch(indices, axis):
+            with self._capture.batch(indices, axis, self._check_gradients):
                 yield
         finally:
             self._in_batch = False
@@ -169,10 +169,7 @@ class InRunShapley:
             return
         if self._in_batch:
             raise BatchError("optimizer.step() inside meter.batch: leave the block before the step")
-        for place in self._space.places:
-            gradient = place.parameter.grad
-            if gradient is not None and not bool(torch.isfinite(gradient).all()):
-                self._stop(f"the gradient of {place.name!r}")
+        self._check_gradients()
         self._start = self._space.snapshot()
         if self._end is None:
             self._here = self._evaluate()
@@ -181,6 +178,12 @@ class InRunShapley:
         if not self._rows.any():
             self._gradient.synchronise()
         self._divider.before_step()
+
+    def _check_gradients(self) -> None:
+        for place in self._space.places:
+            gradient = place.parameter.grad
+            if gradient is not None and not bool(torch.isfinite(gradient).all()):
+                self._stop(f"the gradient of {place.name!r}")
 
     def _after_step(self) -> None:
         if self._stopped is not None or self._start is None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from attribution.objective import Evaluation
 from attribution.record import Floats
 
-DEEPEST_BISECTION = 6
+DEEPEST_BISECTION = 5
 
 
 @cache
@@ -119,8 +119,9 @@ class StraightPath:
 class GapBudget:
     """How much gap a step may leave, so that the run's total stays within `tolerance` of its improvement.
 
-    Half the tolerance is spent, a quarter of what is left of it at a time; a step may always leave a fiftieth of
-    the tolerance of its own change, and what the rounding of the loss alone can explain.
+    Three quarters of the tolerance are spent: half of what is left of them at a time, or a quarter of the tolerance of
+    the step's own change where that is more. A step may always leave a fiftieth of the tolerance of its own change,
+    and what the rounding of the loss alone can explain.
     """
 
     def __init__(self, tolerance: float, tasks: int, epsilon: float) -> None:
@@ -135,10 +136,11 @@ class GapBudget:
         improvement = np.abs(self._first - after)
         # A task that hardly moved must not ask for digits that its loss does not have.
         improvement = np.maximum(improvement, 0.01 * improvement.max(initial=0.0))
-        left = np.maximum(self._tolerance / 2 * improvement - np.abs(self._spent), 0.0) / 4
-        own = self._tolerance / 50 * np.abs(before - after)
+        left = np.maximum(0.75 * self._tolerance * improvement - np.abs(self._spent), 0.0)
+        own = self._tolerance * np.abs(before - after)
+        share = np.maximum(left / 2, np.minimum(left, own / 4))
         rounding = 8 * self._epsilon * np.maximum(np.abs(before), np.abs(after))
-        allowance: Floats = np.maximum(np.maximum(left, own), rounding)
+        allowance: Floats = np.maximum(np.maximum(share, own / 50), rounding)
         return allowance
 
     def spend(self, gap: Floats) -> None:

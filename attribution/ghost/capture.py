@@ -44,10 +44,11 @@ class Capture:
         return module in self._providers
 
     @contextmanager
-    def batch(self, who: Tensor, axis: int | None) -> Iterator[None]:
+    def batch(self, who: Tensor, axis: int | None, check: Callable[[], None]) -> Iterator[None]:
         """Divide the gradient of the backward passes inside among the contributors `who` ``[rows]``.
 
-        `axis` states the axis of the rows in the model's inputs, where its length leaves that open.
+        `axis` states the axis of the rows in the model's inputs, where its length leaves that open; `check` is
+        called when the passes are over, before anything is compared.
         """
         refuse_row_mixing(self._model)
         alone = bool((who == who[0]).all())
@@ -64,6 +65,7 @@ class Capture:
             yield
         if not recorder.gradients_came:
             return
+        check()
         if alone:
             self._gradient.credit_rest(int(who[0]))
         elif all(root.divided for root in recorder.roots):

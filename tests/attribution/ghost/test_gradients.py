@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as draw_from
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,14 +44,6 @@ CASES = {
     "repeated, unused, shared, parametrized": (models.Repeated, vectors),
     "noisy gate": (models.NoisyGate, vectors),
 }
-
-
-@pytest.fixture(autouse=True)
-def _double() -> None:
-    torch.manual_seed(3)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def losses(inputs: Tensor, kind: str):
@@ -97,6 +91,33 @@ def test_parts_equal_a_backward_pass_per_contributor(case: str, kind: str) -> No
     expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
     torch.set_rng_state(state)
     assert_equal(metered_parts(model, [(inputs, WHO, loss_function)]), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(draw_from.data())
+def test_whatever_model_batch_and_loss_are_drawn(data: draw_from.DataObject) -> None:
+    torch.manual_seed(data.draw(draw_from.integers(0, 2**31), label="seed"))
+    rows = data.draw(draw_from.integers(1, 9), label="rows")
+    time = data.draw(draw_from.integers(1, 9), label="time")
+    who = torch.tensor(data.draw(draw_from.lists(draw_from.integers(0, 4), min_size=rows, max_size=rows), label="who"))
+    kind = data.draw(draw_from.sampled_from(["mean", "sum", "padding-masked"]), label="loss")
+    model, inputs = data.draw(
+        draw_from.sampled_from(
+            [
+                (lambda: models.Perceptron(bias=True), lambda: vectors(rows)),
+                (lambda: models.Perceptron(bias=False), lambda: vectors(rows)),
+                (models.TiedLanguageModel, lambda: tokens(rows, time)),
+                (lambda: models.TiedLanguageModel("parameter"), lambda: tokens(rows, time)),
+                (models.Convolutional, lambda: torch.randn(rows, 1, 8, 8)),
+            ]
+        ),
+        label="model",
+    )
+    model, inputs = model(), inputs()
+    loss_function = losses(inputs, kind)
+    expected = contributor_gradients(model, inputs, loss_function, who, 5)
+    if all(bool(torch.isfinite(part).all()) for part in expected.values()):
+        assert_equal(metered_parts(model, [(inputs, who, loss_function)], contributors=5), expected)
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if "dropout" not in name and "noisy" not in name])

@@ -1,0 +1,440 @@
+"""The meter in a training loop: it disturbs nothing, books everything, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from attribution import InRunShapley, Objective
+from attribution.errors import (
+    BatchError,
+    NonFiniteError,
+    ObjectiveError,
+    OptionError,
+    ReconciliationError,
+    UnsupportedOptimizerError,
+)
+from tests.attribution import models
+from tests.attribution.runs import OPTIMIZERS, batches, classifier, drawn, objective, run
+
+NAMES = ["alice", "bob", "carol"]
+
+
+def train(model, optimizer, data, meter=None):
+    """The same loop with and without a meter; returns losses and gradients of every step."""
+    seen = []
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(data))
+    for inputs, targets, who in data:
+        if meter is None:
+            loss = functional.cross_entropy(model(inputs), targets)
+            loss.backward()
+        else:
+            with meter.batch(who):
+                loss = functional.cross_entropy(model(inputs), targets)
+                loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        seen.append((loss.item(), [p.grad.clone() for p in model.parameters()]))
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return seen
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_training_is_bit_for_bit_the_one_without_the_meter(optimizer: str, dtype: torch.dtype) -> None:
+    torch.set_default_dtype(dtype)
+
+    def build():
+        torch.manual_seed(2)
+        return nn.Sequential(nn.Linear(6, 10), nn.Dropout(0.3), nn.LayerNorm(10), nn.Tanh(), nn.Linear(10, 3))
+
+    data = batches(8, 3)
+    plain, metered = build(), build()
+    torch.manual_seed(9)
+    expected = train(plain, OPTIMIZERS[optimizer](list(plain.parameters())), data)
+    chosen = OPTIMIZERS[optimizer](list(metered.parameters()))
+    torch.manual_seed(9)
+    found = train(metered, chosen, data, InRunShapley(metered, chosen, objective(), NAMES))
+    for (loss, gradients), (metered_loss, metered_gradients) in zip(expected, found, strict=True):
+        assert loss == metered_loss
+        assert all(torch.equal(a, b) for a, b in zip(gradients, metered_gradients, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), metered.parameters(), strict=True))
+
+
+def test_a_language_model_trains_bit_for_bit_the_same_with_its_positions_expanded() -> None:
+    torch.set_default_dtype(torch.float32)
+    ids = [torch.randint(1, models.VOCABULARY, (6, 5)) for _ in range(5)]
+
+    def trained(meter_it: bool) -> list[torch.Tensor]:
+        torch.manual_seed(4)
+        model = models.TiedLanguageModel()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        meter = InRunShapley(model, optimizer, lambda m: m(ids[0]).square().mean(), NAMES) if meter_it else None
+        for batch in ids:
+            with meter.batch([0, 1, 2, 0, 1, 2]) if meter else warnings.catch_warnings():
+                model(batch).logsumexp(-1).mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return [p.detach().clone() for p in model.parameters()]
+
+    assert all(torch.equal(a, b) for a, b in zip(trained(False), trained(True), strict=True))
+
+
+def test_no_hook_and_no_change_of_mode_is_left_behind() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.2), nn.Linear(8, 3))
+    model[0].eval()
+    record = run("AdamW", batches(3, 3), NAMES, model=model)
+    assert len(record.steps) == 3
+    for module in model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module._backward_hooks
+    assert [m.training for m in model.modules()] == [True, False, True, True]
+    assert all(not p._backward_hooks for p in model.parameters())
+
+
+def test_finishing_takes_the_hooks_off_the_optimizer() -> None:
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with InRunShapley(model, optimizer, objective(), NAMES):
+        assert optimizer._optimizer_step_post_hooks
+    assert not optimizer._optimizer_step_post_hooks
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_batches_accumulated_before_a_step_are_worth_what_one_batch_is() -> None:
+    data = batches(6, 3)
+    whole = run("SGD, momentum", data, NAMES, nodes=3)
+    model = classifier()
+    optimizer = OPTIMIZERS["SGD, momentum"](list(model.parameters()))
+    meter = InRunShapley(model, optimizer, objective(), NAMES, nodes=3)
+    for inputs, targets, who in data:
+        for part in (slice(0, 3), slice(3, None)):
+            with meter.batch(who[part]):
+                loss = functional.cross_entropy(model(inputs[part]), targets[part], reduction="sum") / len(inputs)
+                loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    record = meter.finish()
+    assert record.values == pytest.approx(whole.values, rel=1e-9)
+    assert (record.steps.rows == whole.steps.rows).all()
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_clipping_by_norm_scales_every_part_alike_and_leaves_the_house_nothing(optimizer: str) -> None:
+    record = run(optimizer, batches(5, 3), NAMES, before_step=lambda m: nn.utils.clip_grad_norm_(m.parameters(), 0.05))
+    assert record.house == pytest.approx([0.0], abs=1e-12)
+    assert abs(record.values).max() > 1e-4
+
+
+def test_noise_added_to_the_gradients_is_the_house_s() -> None:
+    noise = [[torch.randn_like(p) * 0.3 for p in classifier().parameters()] for _ in range(2)]
+    data = batches(2, 3)
+
+    def add(model: nn.Module, drawn=iter(noise)) -> None:
+        for parameter, extra in zip(model.parameters(), next(drawn), strict=True):
+            parameter.grad.add_(extra)
+
+    model = classifier()
+    chosen = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, chosen, objective(), NAMES)
+    inputs, targets, who = data[0]
+    with meter.batch(who):
+        functional.cross_entropy(model(inputs), targets).backward()
+    clean = [p.grad.clone() for p in model.parameters()]
+    add(model)
+    chosen.step()
+    parts = meter.last_division.displacements(meter._space)
+    flat_noise = torch.cat([n.reshape(-1) for n in noise[0]])
+    assert parts[-1] == pytest.approx(-0.1 * flat_noise, abs=1e-12)
+    assert parts[:-1].sum(0) == pytest.approx(-0.1 * torch.cat([g.reshape(-1) for g in clean]), abs=1e-12)
+    meter.finish()
+
+
+def test_clipping_by_value_is_the_house_s() -> None:
+    model = classifier()
+    chosen = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, chosen, objective(), NAMES)
+    inputs, targets, who = batches(1, 3)[0]
+    with meter.batch(who):
+        functional.cross_entropy(model(inputs), targets).backward()
+    clean = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
+    nn.utils.clip_grad_value_(model.parameters(), float(clean.abs().median()))
+    chosen.step()
+    parts = meter.last_division.displacements(meter._space)
+    assert parts[:-1].sum(0) == pytest.approx(-0.1 * clean, abs=1e-12)
+    meter.finish()
+
+
+def test_weight_decay_is_the_house_s_and_without_rows_it_is_all_there_is() -> None:
+    model = classifier()
+    chosen = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
+    meter = InRunShapley(model, chosen, objective(), NAMES, nodes=6)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    with pytest.warns(UserWarning, match="booked to the house"):
+        chosen.step()
+    record = meter.finish()
+    assert (record.values == 0).all()
+    assert record.house == pytest.approx(record.improvement, rel=1e-6)
+    assert abs(record.house[0]) > 1e-4
+
+
+def test_parameters_edited_by_hand_between_steps_move_the_house_only() -> None:
+    model = classifier()
+    chosen = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, chosen, objective(), NAMES, nodes=5)
+    for step, (inputs, targets, who) in enumerate(batches(3, 3)):
+        if step == 1:
+            with torch.no_grad():
+                model[0].weight.mul_(1.5)
+        with meter.batch(who):
+            functional.cross_entropy(model(inputs), targets).backward()
+        chosen.step()
+        chosen.zero_grad()
+    record = meter.finish()
+    assert len(record.steps) == 4
+    edit = record.steps[1]
+    assert (edit.values == 0).all()
+    assert edit.house == pytest.approx(edit.loss_before - edit.loss_after)
+    assert record.gap == pytest.approx([0.0], abs=1e-8)
+
+
+def test_gradients_from_outside_the_batches_are_the_house_s() -> None:
+    model = classifier()
+    chosen = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, chosen, objective(), NAMES)
+    for inputs, targets, who in batches(3, 3):
+        with meter.batch(who):
+            functional.cross_entropy(model(inputs), targets).backward()
+        clean = torch.cat([p.grad.reshape(-1).clone() for p in model.parameters()])
+        (0.1 * sum(p.square().sum() for p in model.parameters())).backward()
+        start = torch.cat([p.detach().reshape(-1).clone() for p in model.parameters()])
+        chosen.step()
+        chosen.zero_grad()
+        parts = meter.last_division.displacements(meter._space)
+        assert parts[:-1].sum(0) == pytest.approx(-0.1 * clean, abs=1e-12)
+        assert parts[-1] == pytest.approx(-0.1 * 0.2 * start, abs=1e-12)
+    meter.finish()
+
+
+def test_an_optimizer_with_a_past_leaves_its_momentum_to_the_house() -> None:
+    model = classifier()
+    chosen = torch.optim.AdamW(model.parameters(), lr=0.05)
+    data = batches(6, 3)
+    for inputs, targets, _ in data[:3]:
+        functional.cross_entropy(model(inputs), targets).backward()
+        chosen.step()
+        chosen.zero_grad()
+    meter = InRunShapley(model, chosen, objective(), NAMES, nodes=6)
+    for inputs, targets, who in data[3:]:
+        with meter.batch(who):
+            functional.cross_entropy(model(inputs), targets).backward()
+        chosen.step()
+        chosen.zero_grad()
+    record = meter.finish()
+    assert abs(record.house[0]) > 1e-5
+    assert record.gap == pytest.approx([0.0], abs=1e-8)
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient", "objective"])
+def test_what_is_not_finite_stops_the_run_and_leaves_the_record_so_far(where: str, tmp_path) -> None:
+    model = classifier()
+    chosen = torch.optim.SGD(model.parameters(), lr=0.1)
+    broken = [False]
+
+    def goal(m: nn.Module) -> torch.Tensor:
+        return objective()(m) * (torch.nan if broken[0] else 1.0)
+
+    meter = InRunShapley(model, chosen, goal, NAMES)
+    with pytest.raises(NonFiniteError, match="step 2"):
+        for step, (inputs, targets, who) in enumerate(batches(4, 3)):
+            with meter.batch(who):
+                scale = torch.inf if step == 2 and where == "loss" else 1.0
+                (functional.cross_entropy(model(inputs), targets) * scale).backward()
+            if step == 2:
+                broken[0] = where == "objective"
+                if where == "gradient":
+                    model[0].weight.grad[0, 0] = torch.nan
+            chosen.step()
+            chosen.zero_grad()
+    record = meter.finish()
+    assert not record.complete
+    assert "step 2" in record.stopped
+    assert len(record.steps) == 2
+    assert type(record).load(record.save(tmp_path / "record")).values == pytest.approx(record.values)
+
+
+def test_an_optimizer_without_a_rule_is_refused_by_name() -> None:
+    model = classifier()
+    with pytest.raises(UnsupportedOptimizerError, match="RMSprop"):
+        InRunShapley(model, torch.optim.RMSprop(model.parameters()), objective(), NAMES)
+
+
+def test_an_optimizer_that_does_something_else_fails_the_reconciliation_by_parameter() -> None:
+    model = classifier()
+    chosen = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, chosen, objective(), NAMES)
+    inputs, targets, who = batches(1, 3)[0]
+    with meter.batch(who):
+        functional.cross_entropy(model(inputs), targets).backward()
+
+    def also_shrink(*_: object) -> None:
+        with torch.no_grad():
+            model[2].weight.mul_(0.9)
+
+    chosen._optimizer_step_post_hooks[-1] = also_shrink
+    chosen._optimizer_step_post_hooks.move_to_end(-1, last=False)
+    with pytest.raises(ReconciliationError, match=r"'2\.weight'"):
+        chosen.step()
+
+
+@pytest.mark.parametrize(
+    ("who", "message"),
+    [
+        (torch.tensor([0, 1, 2, 3]), "row 3"),
+        (torch.tensor([0, -1]), "row 1"),
+        (torch.tensor([0.0, 1.0]), "LongTensor"),
+        (torch.tensor([[0, 1]]), "LongTensor"),
+        (torch.tensor([], dtype=torch.long), "LongTensor"),
+        (torch.tensor([0, 1, 2]), "axis of 3 rows"),
+    ],
+)
+def test_contributor_indices_that_do_not_fit_are_refused(who: torch.Tensor, message: str) -> None:
+    model = classifier()
+    meter = InRunShapley(model, torch.optim.SGD(model.parameters(), lr=0.1), objective(), NAMES)
+    x, y = drawn(8, 0)
+    with pytest.raises(BatchError, match=message), meter.batch(who):
+        functional.cross_entropy(model(x), y).backward()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"contributors": []},
+        {"contributors": ["a", "a"]},
+        {"contributors": ["a", ""]},
+        {"method": "magic"},
+        {"tolerance": 0},
+        {"nodes": 1},
+        {"nodes": 3, "method": "first_order"},
+        {"task_weights": {"objective": 0.5}},
+        {"task_weights": {"other": 1.0}},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict) -> None:
+    model = classifier()
+    with pytest.raises(OptionError):
+        InRunShapley(
+            model,
+            torch.optim.SGD(model.parameters(), lr=0.1),
+            objective(),
+            options.pop("contributors", NAMES),
+            **options,
+        )
+
+
+@pytest.mark.parametrize(
+    ("goal", "message"),
+    [
+        (lambda m: 3.0, "scalar tensor"),
+        (lambda m: m(drawn(4, 0)[0]), "scalar tensor"),
+        (lambda m: m(drawn(4, 0)[0]).mean().detach(), "no_grad"),
+    ],
+)
+def test_an_objective_that_is_no_loss_is_refused(goal: object, message: str) -> None:
+    with pytest.raises(ObjectiveError, match=message):
+        run("SGD", batches(1, 3), NAMES, goal=goal)
+
+
+def test_a_parameter_that_the_model_does_not_own_is_refused() -> None:
+    model = classifier()
+    temperature = nn.Parameter(torch.ones(()))
+    with pytest.raises(OptionError, match="does not own"):
+        InRunShapley(model, torch.optim.SGD([*model.parameters(), temperature], lr=0.1), objective(), NAMES)
+
+
+def test_an_objective_in_chunks_is_the_whole_objective() -> None:
+    x, y = drawn(40, 77)
+    chunks = [(x[i : i + 7], y[i : i + 7]) for i in range(0, 40, 7)]
+    chunked = Objective(lambda m, batch: functional.cross_entropy(m(batch[0]), batch[1]), chunks)
+    one, other = (run("AdamW", batches(5, 3), NAMES, goal=goal) for goal in (objective(), chunked))
+    assert one.values == pytest.approx(other.values, rel=1e-9)
+    assert one.improvement == pytest.approx(other.improvement, rel=1e-9)
+
+
+def test_the_objective_disturbs_neither_random_numbers_nor_gradients_nor_buffers() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 3)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return self.layer(x)
+
+    model = Counting()
+    x, y = drawn(8, 0)
+
+    def goal(m: nn.Module) -> torch.Tensor:
+        noise = torch.randn(8, 6) * 0 + np.random.rand() * 0
+        return functional.cross_entropy(m(x + noise), y)
+
+    chosen = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, chosen, goal, NAMES)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    with meter.batch(torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])):
+        functional.cross_entropy(model(x), y).backward()
+    gradient = model.layer.weight.grad.clone()
+    chosen.step()
+    assert torch.equal(model.layer.weight.grad, gradient)
+    assert model.calls == 1
+    drawn_after = (torch.rand(()).item(), np.random.rand())
+    torch.manual_seed(0)
+    np.random.seed(0)
+    assert drawn_after == (torch.rand(()).item(), np.random.rand())
+    meter.finish()
+
+
+def test_the_default_tolerance_is_met() -> None:
+    record = run("SGD", batches(60, 3), NAMES)
+    assert abs(record.gap) <= 1e-3 * abs(record.improvement)
+    assert set(record.steps.nodes.tolist()) - {2}  # some steps needed more than the ends
+
+
+def test_first_order_is_the_gradient_at_the_start_times_the_displacement() -> None:
+    model = classifier()
+    chosen = torch.optim.AdamW(model.parameters(), lr=0.05)
+    goal = objective()
+    meter = InRunShapley(model, chosen, goal, NAMES, method="first_order")
+    inputs, targets, who = batches(1, 3)[0]
+    gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(goal(model), list(model.parameters()))])
+    with meter.batch(who):
+        functional.cross_entropy(model(inputs), targets).backward()
+    chosen.step()
+    parts = meter.last_division.displacements(meter._space)
+    record = meter.finish()
+    assert record.values[:, 0] == pytest.approx(-(parts[:-1] @ gradient).numpy())
+    assert record.steps[0].nodes == 1
+
+
+def test_the_record_says_what_was_run() -> None:
+    details = {"seeds": {"torch": 3}, "data": {"alice": ["ab" * 32]}}
+    record = run("AdamW", batches(2, 3), NAMES, details=details)
+    manifest = record.manifest
+    assert manifest["optimizer"]["class"] == "AdamW"
+    assert manifest["optimizer"]["groups"][0]["lr"] == 0.01
+    assert manifest["method"] == {"name": "path", "tolerance": 1e-3, "nodes": None}
+    assert manifest["seeds"] == {"torch": 3}
+    assert manifest["data"] == {"alice": ["ab" * 32]}
+    assert manifest["parameters"]["initial"] != manifest["parameters"]["final"]
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert manifest["totals"]["values"] == record.values.tolist()
