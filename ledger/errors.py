@@ -250,7 +250,7 @@ class PartialRunError(LedgerError):
     def __init__(self, run: str, stopped: str | None) -> None:
         self.run, self.stopped = run, stopped
         reason = f" ({stopped})" if stopped else ""
-        super().__init__(f"run {run[:12]} is partial{reason}; ask for it with --partial")
+        super().__init__(f"run {run[:12]} is partial{reason}; ask for it with --allow-partial")
 
 
 class ManifestError(LedgerError):

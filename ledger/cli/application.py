@@ -1,0 +1,27 @@
+"""The commands, in the order in which a newcomer needs them."""
+
+from __future__ import annotations
+
+import typer
+
+from ledger.cli import audit, demonstration, import_run, init, settle, statement, train
+from ledger.cli.contributor import contributor
+from ledger.cli.dataset import dataset
+from ledger.cli.objective import objective
+
+application = typer.Typer(
+    help="Pay data contributors for what their data did to a model, and let anyone check it.",
+    epilog="Every command explains itself: ghostledger COMMAND --help. The whole story at once: ghostledger demo",
+    add_completion=False,
+)
+
+application.command("init", epilog=init.EXAMPLE)(init.init)
+application.add_typer(contributor, name="contributor")
+application.add_typer(dataset, name="dataset")
+application.add_typer(objective, name="objective")
+application.command("train", epilog=train.EXAMPLE)(train.train)
+application.command("import-run", epilog=import_run.EXAMPLE)(import_run.import_run)
+application.command("settle", epilog=settle.EXAMPLE)(settle.settle)
+application.command("audit", epilog=audit.EXAMPLE)(audit.audit)
+application.command("statement", epilog=statement.EXAMPLE)(statement.statement)
+application.command("demo", epilog=demonstration.EXAMPLE)(demonstration.demo)

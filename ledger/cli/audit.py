@@ -1,0 +1,47 @@
+"""`ghostledger audit`: recompute everything from what is stored, and say what does not hold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ledger.audit import Audit
+from ledger.audit import audit as audit_books
+from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
+from ledger.cli.output import say, say_json, table
+from ledger.database import Ledger
+
+EXAMPLE = "Example: ghostledger audit --json"
+FAILED = 1  # exit code
+
+
+def audit(
+    expect_head: Annotated[
+        str | None, typer.Option(metavar="HASH", help="The hash of an entry that must still be there.")
+    ] = None,
+    ledger: LedgerPlace = DEFAULT_LEDGER,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute everything from what is stored. The exit code is 1 where anything does not hold.
+
+    Keep the head's hash elsewhere: who can rewrite the whole ledger can hide it from everything but --expect-head.
+    """
+    with Ledger.open(ledger) as books, books.reading() as session:
+        found = audit_books(session, expect_head=expect_head)
+    if as_json:
+        say_json(found.as_json())
+    else:
+        show_audit(found)
+    if not found.ok:
+        raise typer.Exit(FAILED)
+
+
+def show_audit(found: Audit) -> None:
+    """Print an audit as a table with its verdict."""
+    rows = [["holds" if check.ok else "FAILS", check.name, check.detail] for check in found.checks]
+    styles = ["green" if check.ok else "bold red" for check in found.checks]
+    table(None, ["", "check", "what was found"], rows, styles=styles)
+    faults = sum(not check.ok for check in found.checks)
+    verdict = "everything holds" if found.ok else f"{faults} of {len(found.checks)} checks FAIL"
+    say(f"{verdict}; {found.entries:,} entries, head {found.head}")

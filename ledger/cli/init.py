@@ -1,0 +1,35 @@
+"""`ghostledger init`: make an empty ledger."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
+from ledger.cli.output import say, say_json
+from ledger.database import DEFAULT_TOLERANCE, Ledger
+from ledger.registry import tolerance as tolerance_of
+
+EXAMPLE = "Example: ghostledger init --tolerance 0.005"
+
+
+def init(
+    tolerance: Annotated[
+        str, typer.Option(metavar="SHARE", help="The largest |gap| / |improvement| at which a run may be settled.")
+    ] = DEFAULT_TOLERANCE,
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Bring an existing ledger to this program's schema.")
+    ] = False,
+    ledger: LedgerPlace = DEFAULT_LEDGER,
+    as_json: AsJson = False,
+) -> None:
+    """Make an empty ledger. An existing one is never overwritten."""
+    with Ledger.upgrade(ledger) if upgrade else Ledger.create(ledger, tolerance=tolerance) as books:
+        with books.reading() as session:
+            kept = tolerance_of(session)
+        if as_json:
+            say_json({"ledger": books.place, "tolerance": kept})
+        else:
+            done = "upgraded" if upgrade else "made"
+            say(f"{done} {books.place}; runs settle up to a gap of {kept} of the improvement")

@@ -1,0 +1,26 @@
+"""A bar for reading many records, shown where someone is watching."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ledger.cli.output import console
+
+_EVERY = 256  # records between two updates
+
+
+def watched(records: Iterable[str], what: str) -> Iterator[str]:
+    """The records, unchanged, with a count of what was read so far on standard error."""
+    columns = TextColumn("reading {task.description}"), TextColumn("{task.fields[read]}"), TimeElapsedColumn()
+    quiet = not sys.stderr.isatty()
+    with Progress(SpinnerColumn(), *columns, console=console(error=True), transient=True, disable=quiet) as progress:
+        bar = progress.add_task(what, total=None, read="")
+        characters = 0
+        for number, record in enumerate(records, start=1):
+            characters += len(record)
+            if number % _EVERY == 0:
+                progress.update(bar, read=f"{number:,} records, {characters / 1e6:,.1f} million characters")
+            yield record
