@@ -133,6 +133,7 @@ class Ledger:
         """A session on one unchanging view of the books; what it writes is rolled back."""
         with self._reported(), Session(self.engine.execution_options(**{_READ_ONLY: True})) as session:
             self._equip(session)
+            session.connection()  # the transaction begins here, not at the first statement
             yield session
 
     @contextmanager
@@ -140,6 +141,7 @@ class Ledger:
         """A session whose changes are stored together when the block ends, or not at all when it raises."""
         with self._reported(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             self._equip(session)
+            session.connection()  # the transaction begins here, not at the first statement
             yield session
 
     def close(self) -> None:
@@ -164,7 +166,8 @@ class Ledger:
 
     def _revision(self) -> str:
         try:
-            with self._reported(), self.engine.connect() as connection:
+            reader = self.engine.execution_options(**{_READ_ONLY: True})
+            with self._reported(), reader.connect() as connection:
                 if "alembic_version" not in inspect(connection).get_table_names():
                     raise NotALedgerError(self.place, "it holds other tables")
                 found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()

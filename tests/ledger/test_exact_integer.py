@@ -33,7 +33,9 @@ def test_sqlite_keeps_every_digit(amount: int) -> None:
         assert connection.execute(select(table.c.amount)).scalar_one() == amount
 
 
-@pytest.mark.parametrize("stored", ["", "5", "p5", "n" + "0" * 78, "x" + "0" * 78, "p" + "٣" * 78, 5, 1.0, Decimal("1.5")])
+@pytest.mark.parametrize(
+    "stored", ["", "5", "p5", "n" + "0" * 78, "x" + "0" * 78, "p" + "٣" * 78, 5, 1.0, Decimal("1.5")]
+)
 def test_anything_else_in_the_database_is_an_error(stored: object) -> None:
     with pytest.raises(StoredAmountError):
         decode(stored)

@@ -20,7 +20,9 @@ def test_every_instant_has_one_stored_form(given: object, stored: str) -> None:
     assert parse_instant(given) == stored  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "2026-03-01T12:00:00", "2026-02-30", "0001-01-01T00:00:00+10:00"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "2026-13-01", "2026-03-01T12:00:00", "2026-02-30", "0001-01-01T00:00:00+10:00"]
+)
 def test_what_is_no_instant_is_refused(text: str) -> None:
     with pytest.raises(InstantError):
         parse_instant(text)

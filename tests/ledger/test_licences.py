@@ -20,7 +20,9 @@ def test_spdx_expressions_are_kept_in_their_own_spelling(given: str, normal: str
     assert parse_licence(given) == normal
 
 
-@pytest.mark.parametrize("text", ["", "  ", "free", "MIT AND", "MIT MIT", "(MIT", "LicenseRef-", "LicenseRef-a b", "MIT OR mine"])
+@pytest.mark.parametrize(
+    "text", ["", "  ", "free", "MIT AND", "MIT MIT", "(MIT", "LicenseRef-", "LicenseRef-a b", "MIT OR mine"]
+)
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(LicenceError):
         parse_licence(text)
