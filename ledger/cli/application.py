@@ -13,6 +13,7 @@ application = typer.Typer(
     help="Pay data contributors for what their data did to a model, and let anyone check it.",
     epilog="Every command explains itself: ghostledger COMMAND --help. The whole story at once: ghostledger demo",
     add_completion=False,
+    rich_markup_mode="markdown",
 )
 
 application.command("init", epilog=init.EXAMPLE)(init.init)

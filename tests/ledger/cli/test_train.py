@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from attribution.record import RunRecord
+from tests.ledger.cli.conftest import Run
+
+TINY = (
+    "--objective news --size tiny --vocabulary 300 --context 16 --batch 4 --validation-rows 2 --max-steps 3 --threads 1"
+)
+
+
+@pytest.fixture
+def corpora(ok: Run, tmp_path: Path) -> dict[str, str]:
+    """A ledger with three contributors whose text is long enough to train on. Fingerprints by contributor."""
+    ok("init")
+    fingerprints = {}
+    for number, name in enumerate(("alice", "bob", "carol")):
+        ok(f"contributor add {name}")
+        words = [f"{name} tells story {number + 3} of day {day}, which was a good one." for day in range(60)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(f'{{"body": "{word}"}}\n' for word in words))
+        line = f"dataset register {name} {name}.jsonl --licence MIT --consent-given 2026-01-01 --text-field body --json"
+        fingerprints[name] = ok(line).json["fingerprint"]
+    (tmp_path / "held.txt").write_text("".join(f"on day {day} the story was a short one.\n" for day in range(40)))
+    ok("objective add news --task held=held.txt:1")
+    return fingerprints
+
+
+def test_a_run_is_trained_booked_settled_and_audited(ok: Run, corpora: dict[str, str], tmp_path: Path) -> None:
+    shown = ok(f"train --out runs/one {TINY} --json").json
+    assert [part["contributor"] for part in shown["contributors"]] == ["alice", "bob", "carol"]
+    assert {part["contributor"]: part["datasets"] for part in shown["contributors"]} == {
+        name: [fingerprint] for name, fingerprint in corpora.items()
+    }
+    assert shown["objective"] == "news"
+    record = RunRecord.load(tmp_path / "runs" / "one" / "record")
+    assert shown["run"] == record.identity
+    assert shown["path"] == "runs/one/record"
+    assert ok(f"settle {shown['run']} --rate 1000 EUR --json").json["payouts"]
+    assert ok("audit --json").json["ok"]
+    assert ok("statement alice --json").json["runs"][0]["run"] == record.identity
+
+
+def test_who_withdrew_consent_is_left_out_and_named(run: Run, ok: Run, corpora: dict[str, str]) -> None:
+    ok(f"dataset withdraw-consent {corpora['bob']} --at 2026-02-01")
+    ran = ok(f"train --out runs/one {TINY} --json")
+    assert [part["contributor"] for part in ran.json["contributors"]] == ["alice", "carol"]
+    assert "bob" in ran.err
+    assert "bob" in run(f"train --out runs/two {TINY} --contributor bob").err
+
+
+def test_contributors_may_be_chosen(ok: Run, corpora: dict[str, str]) -> None:
+    shown = ok(f"train --out runs/one {TINY} --contributor carol --contributor alice --json").json
+    assert [part["contributor"] for part in shown["contributors"]] == ["carol", "alice"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--size huge", "size"),
+        ("--lr=-1", "learning_rate"),
+        ("--optimizer magic", "optimizer"),
+        ("--contributor mallory", "'mallory'"),
+        ("--objective olds", "'olds'"),
+        ("--context 100000", "100000"),
+        ("--model nowhere", "nowhere"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    run: Run, ok: Run, corpora: dict[str, str], tmp_path: Path, words: str, reason: str
+) -> None:
+    before = ok("audit --json").json
+    assert reason in run(f"train --out runs/one {TINY} {words}").refusal
+    assert ok("audit --json").json == before
+    assert not (tmp_path / "runs" / "one").exists()
+
+
+@pytest.mark.parametrize("name", ["alice.jsonl", "held.txt"])
+def test_files_that_are_no_longer_what_was_registered_are_refused(
+    run: Run, corpora: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(file.read_text().replace("day 7", "day 8"))
+    refusal = run(f"train --out runs/one {TINY}").refusal
+    assert name in refusal
+    assert "changed since" in refusal
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_contributors_datasets_are_each_read_in_their_own_way(
+    ok: Run, corpora: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "more.txt").write_text("zoë adds one more story\n" * 20, encoding="latin-1")
+    line = "dataset register alice more.txt --licence MIT --consent-given 2026-01-01 --encoding latin-1 --json"
+    added = ok(line).json["fingerprint"]
+    shown = ok(f"train --out runs/one {TINY} --contributor alice --json").json
+    assert shown["contributors"][0]["datasets"] == [corpora["alice"], added]
+
+
+def test_a_run_that_was_interrupted_is_saved_but_not_booked(
+    run: Run, ok: Run, corpora: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import signal
+
+    from attribution.training.progress import ProgressWatcher
+
+    step = ProgressWatcher.step
+
+    def interrupting(self: ProgressWatcher, *arguments: object) -> None:
+        step(self, *arguments)  # type: ignore[arg-type]
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ProgressWatcher, "step", interrupting)
+    before = ok("audit --json").json
+    ran = run(f"train --out runs/one {TINY}")
+    assert ran.code == 2
+    assert "saved, not booked" in ran.err
+    assert not RunRecord.load(tmp_path / "runs" / "one" / "record").complete
+    assert ok("audit --json").json == before
+    booked = ok("import-run --allow-partial --json", tmp_path / "runs" / "one" / "record").json
+    assert booked["complete"] is False
