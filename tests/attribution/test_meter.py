@@ -134,24 +134,19 @@ def test_clipping_by_norm_scales_every_part_alike_and_leaves_the_house_nothing(o
 
 
 def test_noise_added_to_the_gradients_is_the_house_s() -> None:
-    noise = [[torch.randn_like(p) * 0.3 for p in classifier().parameters()] for _ in range(2)]
-    data = batches(2, 3)
-
-    def add(model: nn.Module, drawn=iter(noise)) -> None:
-        for parameter, extra in zip(model.parameters(), next(drawn), strict=True):
-            parameter.grad.add_(extra)
-
     model = classifier()
+    noise = [torch.randn_like(p) * 0.3 for p in model.parameters()]
     chosen = torch.optim.SGD(model.parameters(), lr=0.1)
     meter = InRunShapley(model, chosen, objective(), NAMES)
-    inputs, targets, who = data[0]
+    inputs, targets, who = batches(1, 3)[0]
     with meter.batch(who):
         functional.cross_entropy(model(inputs), targets).backward()
     clean = [p.grad.clone() for p in model.parameters()]
-    add(model)
+    for parameter, extra in zip(model.parameters(), noise, strict=True):
+        parameter.grad.add_(extra)
     chosen.step()
     parts = meter.last_division.displacements(meter._space)
-    flat_noise = torch.cat([n.reshape(-1) for n in noise[0]])
+    flat_noise = torch.cat([n.reshape(-1) for n in noise])
     assert parts[-1] == pytest.approx(-0.1 * flat_noise, abs=1e-12)
     assert parts[:-1].sum(0) == pytest.approx(-0.1 * torch.cat([g.reshape(-1) for g in clean]), abs=1e-12)
     meter.finish()
@@ -253,7 +248,8 @@ def test_what_is_not_finite_stops_the_run_and_leaves_the_record_so_far(where: st
         return objective()(m) * (torch.nan if broken[0] else 1.0)
 
     meter = InRunShapley(model, chosen, goal, NAMES)
-    with pytest.raises(NonFiniteError, match="step 2"):
+
+    def loop() -> None:
         for step, (inputs, targets, who) in enumerate(batches(4, 3)):
             with meter.batch(who):
                 scale = torch.inf if step == 2 and where == "loss" else 1.0
@@ -264,6 +260,9 @@ def test_what_is_not_finite_stops_the_run_and_leaves_the_record_so_far(where: st
                     model[0].weight.grad[0, 0] = torch.nan
             chosen.step()
             chosen.zero_grad()
+
+    with pytest.raises(NonFiniteError, match="step 2"):
+        loop()
     record = meter.finish()
     assert not record.complete
     assert "step 2" in record.stopped
