@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +62,20 @@ class RootCall(ModuleCall):
 
     calls: list[ModuleCall] = field(default_factory=list)
     divided: bool = False  # its calls' gradients are divided on arrival
+    other_random_states: tuple[Any, Any] | None = None  # Python's and numpy's, when the call began
+
+    @contextmanager
+    def repeated(self, model: nn.Module) -> Iterator[None]:
+        """As for any call, with Python's and numpy's random state too."""
+        with super().repeated(model):
+            if self.other_random_states is not None:
+                random.setstate(self.other_random_states[0])
+                np.random.set_state(self.other_random_states[1])
+            yield
+
+    def received(self) -> bool:
+        """Whether any gradient came back to it: not so for calls made for a metric, or repeated by checkpointing."""
+        return self.divided or bool(self.gradients) or any(call.gradients for call in self.calls)
 
     def signature(self) -> tuple[Any, ...]:
         """What must stay the same for a proof of the row axes to hold: shapes, kinds and the calls made."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from attribution.errors import RowAxisError
 from attribution.ghost.calls import ModuleCall, RootCall
 from attribution.ghost.expand import StandInOnly, StandIns
 from attribution.ghost.gradients import DividedGradient
@@ -68,13 +69,16 @@ class Capture:
         check()
         if alone:
             self._gradient.credit_rest(int(who[0]))
-        elif all(root.divided for root in recorder.roots):
-            for root in recorder.roots:
+            self._gradient.arrived()
+            return
+        roots = [root for root in recorder.roots if root.received()]
+        if all(root.divided for root in roots):
+            for root in roots:
                 findings = self._proofs.known(root) or []
                 self._providers.divide(zip(root.calls, findings, strict=True), who, self._gradient.parts)
             self._gradient.verify()
         else:
-            self._first_time(recorder.roots, who, axis)
+            self._first_time(roots, who, axis)
         self._gradient.arrived()
 
     def _at_once(self, root: RootCall, partitions: Partitions) -> Callable[[ModuleCall, Tensor], bool] | None:
@@ -96,9 +100,11 @@ class Capture:
         proved: list[tuple[RootCall, list[CallFindings]]] = []
         for root in roots:
             findings = self._proofs.known(root) or self._proofs.prove(root, len(who), axis)
+            _check_repeatable(root, findings)
             if self._expand(root, findings, axis):
                 findings = self._proofs.prove(root, len(who), axis)
                 root = self._repeat(root)
+                _check_repeatable(root, findings)
             proved.append((root, findings))
         extra = torch.zeros_like(self._gradient.parts)
         for root, findings in proved:
@@ -114,7 +120,7 @@ class Capture:
         self._gradient.parts.add_(extra)
         self._gradient.verify()
         for root, findings in proved:
-            self._proofs.keep(root, findings)
+            self._proofs.keep(root, findings, len(who))
 
     def _repeat(self, root: RootCall) -> RootCall:
         recorder = Recorder(self._hooks, self._metered, self._stand_ins)
@@ -159,3 +165,9 @@ class Capture:
         if any(isinstance(finding, Mixed) for found in findings for finding in found.outputs):
             return False
         return all(isinstance(found.outputs[0], Layout) for found in findings if found.name == name)
+
+
+def _check_repeatable(root: RootCall, findings: list[CallFindings]) -> None:
+    """The repetition under the probes must have made the calls that the batch made."""
+    if [(call.name, call.shapes) for call in root.calls] != [(found.name, found.shapes) for found in findings]:
+        raise RowAxisError(root.name, "repeated on the same batch it made other calls, so its rows cannot be proved")

@@ -19,10 +19,23 @@ class Layout:
     axis: int
     rows: Tensor  # [length of the axis]
 
-    @staticmethod
-    def batch_first(rows: int) -> Layout:
-        """The usual layout: one position a row along the first axis."""
-        return Layout(0, torch.arange(rows))
+    def completed(self, rows: int) -> Layout:
+        """With the positions that depend on no row filled in, where the others show a regular order.
+
+        Regular is row by row in equal runs (batch-major), or all rows in turn (time-major).
+        """
+        length = len(self.rows)
+        if length % rows == 0:
+            places = torch.arange(length)
+            for regular in (places // (length // rows), places % rows):
+                if bool(((self.rows == regular) | (self.rows < 0)).all()):
+                    return Layout(self.axis, regular)
+        return self
+
+    def regular(self, rows: int) -> bool:
+        """Whether the order is one of those that `completed` knows, and so not a matter of this batch's data."""
+        completed = self.completed(rows)
+        return len(self.rows) % rows == 0 and bool((self.rows == completed.rows).all()) and completed is not self
 
 
 @dataclass(frozen=True)

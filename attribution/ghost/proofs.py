@@ -29,13 +29,14 @@ class Proofs:
         """The findings for the calls in `root`, in order; None if they are still to be proved."""
         return self._known.get(root.signature())
 
-    def keep(self, root: RootCall, findings: list[CallFindings]) -> None:
-        """From now on, calls of this signature have these findings."""
-        self._known[root.signature()] = findings
+    def keep(self, root: RootCall, findings: list[CallFindings], rows: int) -> None:
+        """From now on, calls of this signature have these findings.
 
-    def forget(self) -> None:
-        """Prove everything again."""
-        self._known.clear()
+        An irregular order of rows, as of packed sequences, is this batch's own and proved again for the next.
+        """
+        layouts = [finding for call in findings for finding in call.outputs if isinstance(finding, Layout)]
+        if all(layout.regular(rows) for layout in layouts):
+            self._known[root.signature()] = findings
 
     def prove(
         self, root: RootCall, rows: int, axis: int | None, metered: Callable[[nn.Module], bool] | None = None

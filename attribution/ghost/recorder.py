@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,6 +44,7 @@ class Recorder:
         """A call begins; the outermost one is the user's own."""
         if not self._open:
             self._root = RootCall(module, self._hooks.names[module], arguments, keywords, torch.get_rng_state())
+            self._root.other_random_states = (random.getstate(), np.random.get_state())
         self._open.append((module, torch.get_rng_state() if self._metered(module) else None))
 
     def after(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> Any:
@@ -56,7 +59,7 @@ class Recorder:
         expanded = self._stand_ins.instead_of(module, output)
         if expanded is not None:
             output = expanded[0]
-        if random_state is not None and torch.is_grad_enabled():
+        if random_state is not None:
             call = ModuleCall(module, self._hooks.names[module], arguments, keywords, random_state)
             call.watch_gradients(output, self._came)
             call.shapes = [tuple(tensor.shape) for tensor in tensors_in(output)]

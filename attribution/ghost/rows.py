@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attribution.errors import BatchError
+from attribution.errors import BatchError, RowAxisError
 from attribution.ghost.calls import ModuleCall
 from attribution.ghost.hooks import Hooks
 from attribution.ghost.partition import Layout
@@ -75,11 +75,12 @@ def prove_rows(
 ) -> list[CallFindings]:
     """Repeat the call `root` under probes and find the row axes of all calls of `watched` modules, in call order.
 
-    Where an input has several axes as long as the batch, the first is taken for the rows unless the probes show that
-    rows then mix and another does better; `stated_axis` decides it. `expand(module, output)` gives the output that
-    stands in for a rowless one, with the axis added for the rows.
+    Where inputs have several axes as long as the batch, all readings are probed in turn until one leaves the rows
+    apart. For a call of the whole model the first axis comes first, by convention; for a part that the user's code
+    calls on its own nothing says so, and two readings that both leave the rows apart are refused. `stated_axis`
+    decides it. `expand(module, output)` gives the output that stands in for a rowless one, with its axis of rows.
 
-    Raises `BatchError` if no input has an axis as long as the batch.
+    Raises `BatchError` if no input has an axis as long as the batch, `RowAxisError` if that axis stays open.
     """
     candidates = [row_axes_of(tensor, rows) for tensor in root.inputs()]
     if stated_axis is not None:
@@ -90,15 +91,29 @@ def prove_rows(
             f"module {root.name or '(the model)'!r}: none of its inputs {shapes} has an axis of {rows} rows, "
             "the length of the contributor indices: give one index a row"
         )
-    first = _Probe(hooks, root, rows, watched, expand).run([axes[0] if axes else None for axes in candidates])
-    alternatives = max(len(axes) for axes in candidates)
-    found = first
-    for choice in range(1, alternatives):
+    readings = _readings(candidates)
+    first: list[CallFindings] | None = None
+    apart: list[list[CallFindings]] = []
+    for reading in readings:
+        found = _Probe(hooks, root, rows, watched, expand).run(reading)
+        first = first or found
         if not any(isinstance(finding, Mixed) for call in found for finding in call.outputs):
-            return found
-        axes_now = [axes[min(choice, len(axes) - 1)] if axes else None for axes in candidates]
-        found = _Probe(hooks, root, rows, watched, expand).run(axes_now)
-    return first if any(isinstance(finding, Mixed) for call in found for finding in call.outputs) else found
+            apart.append(found)
+            if root.module is hooks.model:
+                break
+    if len(apart) > 1:
+        raise RowAxisError(root.name, f"its input could hold the {rows} rows along several axes")
+    return apart[0] if apart else first or []
+
+
+def _readings(candidates: list[list[int]]) -> list[list[int | None]]:
+    """Which axis of each input may hold the rows: the first, the next, …; last, only the first input has rows."""
+    readings: list[list[int | None]] = []
+    for choice in range(max(len(axes) for axes in candidates)):
+        readings.append([axes[min(choice, len(axes) - 1)] if axes else None for axes in candidates])
+    leading = next(index for index, axes in enumerate(candidates) if axes)
+    alone: list[int | None] = [axes[0] if index == leading else None for index, axes in enumerate(candidates)]
+    return readings if alone in readings else [*readings, alone]
 
 
 def _zip(candidates: list[list[int]], root: ModuleCall) -> list[tuple[list[int], Tensor]]:
@@ -136,7 +151,8 @@ class _Seen:
         found: list[Layout] = []
         for axis, word in enumerate(self.words):
             if all(value == 0 or value in spelled for value in word.tolist()):
-                found.append(Layout(axis, torch.tensor([spelled.get(value, -1) for value in word.tolist()])))
+                positions = torch.tensor([spelled.get(value, -1) for value in word.tolist()])
+                found.append(Layout(axis, positions).completed(rows))
         return max(found, key=lambda layout: int((layout.rows >= 0).sum())) if found else Mixed()
 
 

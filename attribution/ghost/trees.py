@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
@@ -25,4 +25,17 @@ def tensors_in(tree: Any) -> list[Tensor]:
 
 def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
     """The same nesting with `function` applied to every tensor; what is not a tensor stays what it is."""
-    return pytree.tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, tree)
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if not tensors_in(tree):
+        return tree
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(map_tensors(function, item) for item in tree))
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(map_tensors(function, item) for item in tree)
+    if isinstance(tree, Mapping):
+        mapped: Any = copy.copy(tree)  # keeps the kind: batch encodings, ordered dictionaries, model outputs
+        for key, item in tree.items():
+            mapped[key] = map_tensors(function, item)
+        return mapped
+    return replace(tree, **{field.name: map_tensors(function, getattr(tree, field.name)) for field in fields(tree)})

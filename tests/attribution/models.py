@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 VOCABULARY, WIDTH, CLASSES = 11, 8, 5
 
@@ -192,3 +193,73 @@ class RowsMixed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
         return self.out(x - x.mean(0, keepdim=True))
+
+
+class Packed(nn.Module):
+    """Packs the rows of a padded batch, whose lengths differ from batch to batch, for its recurrent layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.recurrent = nn.Embedding(VOCABULARY, WIDTH), nn.LSTM(WIDTH, WIDTH, batch_first=True)
+        self.inner, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        lengths = (ids != 0).sum(1).clamp(min=1)
+        packed = nn.utils.rnn.pack_padded_sequence(self.tokens(ids), lengths, batch_first=True, enforce_sorted=False)
+        packed = packed._replace(data=torch.tanh(self.inner(packed.data)))
+        _, (last, _) = self.recurrent(packed)
+        return self.out(last[-1])
+
+
+class Reordering(nn.Module):
+    """Shuffles the rows for its inner layers, in an order that no rule describes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, CLASSES)
+        self.order = [3, 0, 5, 1, 4, 2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.inner(x[self.order]))
+        return self.out(x[torch.tensor(self.order).argsort()])
+
+
+class Teacher(nn.Module):
+    """Runs its layer twice, once without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = self.layer(x)
+        return self.out(torch.tanh(self.layer(x)) - 0.5 * target)
+
+
+class Checkpointed(nn.Module):
+    """Recomputes its block in the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Linear(WIDTH, 12), nn.Tanh(), nn.Linear(12, WIDTH))
+        self.first, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = checkpoint(self.block, self.first(x), use_reentrant=False)
+        return self.out(x)
+
+
+class Keyworded(nn.Module):
+    """Takes a mapping of inputs, one of them as long as the batch without being rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(16, WIDTH)
+        self.out = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self._inner({"ids": ids, "places": torch.arange(ids.shape[1])})
+
+    def _inner(self, batch: dict) -> Tensor:
+        return self.out(self.tokens(batch["ids"]) + self.places(batch["places"]))

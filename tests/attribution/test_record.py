@@ -20,7 +20,9 @@ def record(steps: int = 5, contributors: int = 3, tasks: int = 2, **options: obj
     values = rng.normal(size=(steps, contributors, tasks))
     house, gap = rng.normal(size=(steps, tasks)), rng.normal(size=(steps, tasks)) * 1e-3
     losses = 4 - np.vstack([np.zeros(tasks), np.cumsum(values.sum(1) + house + gap, axis=0)])
-    table = Steps(losses[:-1], losses[1:], values, house, gap, np.full(steps, 2), rng.integers(0, 9, (steps, contributors)))
+    table = Steps(
+        losses[:-1], losses[1:], values, house, gap, np.full(steps, 2), rng.integers(0, 9, (steps, contributors))
+    )
     names = [f"contributor {c}" for c in range(contributors)]
     return RunRecord(names, [f"task {t}" for t in range(tasks)], np.full(tasks, 1 / tasks), table, **options)
 

@@ -43,6 +43,10 @@ CASES = {
     "class token": (models.ClassToken, lambda: torch.randn(ROWS, 4, 4)),
     "repeated, unused, shared, parametrized": (models.Repeated, vectors),
     "noisy gate": (models.NoisyGate, vectors),
+    "rows in another order": (models.Reordering, vectors),
+    "a pass without gradients": (models.Teacher, vectors),
+    "checkpointed": (models.Checkpointed, vectors),
+    "positions as long as the batch": (models.Keyworded, lambda: tokens(6, 6)),
 }
 
 
@@ -172,6 +176,23 @@ def test_rows_that_mix_are_refused_by_name() -> None:
     model, inputs = models.RowsMixed(), vectors()
     with pytest.raises(RowAxisError, match="'out'"):
         metered_parts(model, [(inputs, WHO, losses(inputs, "mean"))])
+
+
+def test_rows_packed_by_lengths_that_depend_on_the_data_are_refused_by_name() -> None:
+    model = models.Packed()
+    inputs = tokens(6, 5) * (torch.arange(5) < torch.randint(1, 6, (6, 1)))
+    with pytest.raises(RowAxisError, match="'inner'"):
+        metered_parts(model, [(inputs, WHO, losses(inputs, "mean"))])
+
+
+def test_a_part_called_on_its_own_with_rows_along_either_axis_is_refused_unless_the_axis_is_stated() -> None:
+    model, inputs = nn.Sequential(nn.Embedding(11, 8), nn.Linear(8, 11)), tokens(ROWS, ROWS)
+    meter = InRunShapley(model, torch.optim.SGD(model.parameters(), lr=0.0), lambda m: m(inputs).sum(), [*"abcd"])
+    with pytest.raises(RowAxisError, match="several axes"), meter.batch(WHO):
+        model[1](model[0](inputs).transpose(0, 1)).square().mean().backward()
+    with meter.batch(WHO, axis=0):
+        model[1](model[0](inputs)).square().mean().backward()
+    meter.close()
 
 
 def test_a_penalty_on_the_weights_inside_the_batch_is_refused_by_name() -> None:
