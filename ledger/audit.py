@@ -43,17 +43,20 @@ class Audit:
 
 def audit(session: Session, *, expect_head: str | None = None) -> Audit:
     """Check everything. `expect_head` is the hash of an entry that must still be there."""
+    results = _results(checks.SCHEMA_CLAIMS, checks.schema_faults(session))
+    readable = all(result.ok for result in results if result.name == checks.TYPES)
     sections: list[tuple[Claims, Callable[[], Iterable[Fault]]]] = [
-        (checks.SCHEMA_CLAIMS, lambda: checks.schema_faults(session)),
         (checks.JOURNAL_CLAIMS, lambda: checks.journal_faults(session)),
         (checks.HEAD_CLAIMS, lambda: checks.head_faults(session, expect_head)),
         (checks.REGISTRY_CLAIMS, lambda: checks.registry_faults(session)),
         (checks.RUN_CLAIMS, lambda: checks.run_faults(session)),
         (checks.SETTLEMENT_CLAIMS, lambda: checks.settlement_faults(session)),
     ]
-    results: list[Check] = []
     for claims, faults in sections:
-        results += _results(claims, faults())
+        if readable:
+            results += _results(claims, faults())
+        else:
+            results += [Check(name, False, f"not checked, since {checks.TYPES} are damaged") for name in claims]
     entries, head = journal.head(session)
     return Audit(all(result.ok for result in results), entries, head, results)
 

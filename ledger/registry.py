@@ -96,10 +96,8 @@ class RegisteredObjective:
 
 
 def start(session: Session, tolerance: str) -> None:
-    """The first entries of a new ledger: its settings, and the commodity nat."""
-    if not _DECIMAL.fullmatch(tolerance) or Decimal(tolerance) > 1:
-        raise SettingError(TOLERANCE, tolerance, "must be a plain decimal number between 0 and 1, such as 0.01")
-    _register(session, Setting(name=TOLERANCE, value=tolerance, entry=0))
+    """The first entries of a new ledger: its settings, and the commodity nat. Raises `SettingError`."""
+    _register(session, Setting(name=TOLERANCE, value=_tolerance(tolerance), entry=0))
     _register(session, Commodity(code=NAT, exponent=NAT_EXPONENT, entry=0))
 
 
@@ -108,7 +106,13 @@ def tolerance(session: Session) -> str:
     setting = session.get(Setting, TOLERANCE)
     if setting is None:
         raise SettingError(TOLERANCE, "", "is missing from the ledger; run `ghostledger audit`")
-    return setting.value
+    return _tolerance(setting.value)
+
+
+def _tolerance(value: str) -> str:
+    if not _DECIMAL.fullmatch(value) or Decimal(value) > 1:
+        raise SettingError(TOLERANCE, value, "must be a plain decimal number between 0 and 1, such as 0.01")
+    return value
 
 
 def identifier(what: str, name: str) -> str:
@@ -310,8 +314,7 @@ def add_objective(session: Session, id: str, tasks: Sequence[Task]) -> Registere
         identifier("task", task.name)
         if task.name in {other.name for other in tasks[:number]}:
             raise DuplicateError("task", task.name)
-        if not _DECIMAL.fullmatch(task.weight) or not Decimal(task.weight):
-            raise WeightError(task.name, task.weight)
+        _weight(task.name, task.weight)
     objective = _register(session, Objective(id=id, task_count=len(tasks), entry=0))
     rows: list[ObjectiveTask] = []
     leaks: dict[str, list[Overlap]] = {}
@@ -356,9 +359,16 @@ def objective_tasks(session: Session, id: str) -> list[ObjectiveTask]:
 
 
 def task_weights(tasks: Sequence[ObjectiveTask]) -> dict[str, Fraction]:
-    """The tasks' weights, exact, summing to 1."""
-    total = sum(Fraction(task.weight) for task in tasks)
-    return {task.task: Fraction(task.weight) / total for task in tasks}
+    """The tasks' weights, exact, summing to 1. Raises `WeightError`."""
+    weights = {task.task: _weight(task.task, task.weight) for task in tasks}
+    total = sum(weights.values())
+    return {task: weight / total for task, weight in weights.items()}
+
+
+def _weight(task: str, weight: str) -> Fraction:
+    if not _DECIMAL.fullmatch(weight) or not Decimal(weight):
+        raise WeightError(task, weight)
+    return Fraction(weight)
 
 
 # Rows and their entries

@@ -7,7 +7,7 @@ from ledger.checks.books import HEAD_CLAIMS, JOURNAL_CLAIMS, head_faults, journa
 from ledger.checks.fault import Claims, Fault
 from ledger.checks.registered import REGISTRY_CLAIMS, registry_faults
 from ledger.checks.runs import RUN_CLAIMS, run_faults
-from ledger.checks.schema import SCHEMA_CLAIMS, schema_faults
+from ledger.checks.schema import SCHEMA_CLAIMS, TYPES, schema_faults
 from ledger.checks.settlements import SETTLEMENT_CLAIMS, settlement_faults
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "RUN_CLAIMS",
     "SCHEMA_CLAIMS",
     "SETTLEMENT_CLAIMS",
+    "TYPES",
     "Claims",
     "Fault",
     "head_faults",

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from ledger import journal, settlement
 from ledger.checks.fault import Fault, differences, line_faults, stated, stored_lines
-from ledger.errors import LedgerError, NoConsentError, StoredAmountError
+from ledger.errors import LedgerError, NoConsentError, SettingError, StoredAmountError
 from ledger.exact_integer import decode
 from ledger.journal import Line
 from ledger.models import Commodity, Entry, Run, Settlement
@@ -60,7 +60,11 @@ def _one(session: Session, row: _Row) -> Iterator[Fault]:
         yield Fault(ROWS, f"{name}, entry {sequence}: {error}")
         return
     yield from _attempt_faults(session, name, row)
-    for refusal in settlement.refusals(session, valuation, terms, before=sequence):
+    try:
+        refusals = list(settlement.refusals(session, valuation, terms, before=sequence))
+    except SettingError as error:
+        refusals = [error]
+    for refusal in refusals:
         check = CONSENT if isinstance(refusal, NoConsentError) else ALLOWED
         yield Fault(check, f"{name}, entry {sequence}: {refusal}")
     reversal = journal.reversal_of(session, valued_by)
@@ -113,7 +117,8 @@ def _attempt_faults(session: Session, name: str, row: _Row) -> Iterator[Fault]:
         Settlement.run == row["run"], Settlement.attempt < row["attempt"]
     )
     earlier = session.exec(numbers.order_by(col(Settlement.attempt))).all()
-    if [attempt for _, attempt in earlier] != list(range(1, row["attempt"])):
+    numbered = [attempt for _, attempt in earlier] == list(range(1, len(earlier) + 1))
+    if not numbered or row["attempt"] != len(earlier) + 1:
         yield Fault(ROWS, f"{name}: attempt {row['attempt']} does not follow the attempts before it")
     for entry, _ in earlier:
         reversal = journal.reversal_of(session, entry)

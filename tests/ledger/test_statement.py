@@ -1,0 +1,78 @@
+import json
+from collections.abc import Callable
+from fractions import Fraction
+
+import pytest
+
+from ledger import journal, registry
+from ledger.database import Ledger
+from ledger.errors import UnknownContributorError
+from ledger.money import Amount
+from ledger.policies.terms import Terms
+from ledger.settlement import reverse, settle
+from ledger.statement import statement
+from ledger.valuation import Booked
+
+Book = Callable[..., Booked]
+
+
+def test_a_statement_says_what_was_supplied_what_it_was_worth_and_what_is_owed(staffed: Ledger, book: Book) -> None:
+    with staffed.writing() as session:
+        two = {"tasks": ["sport", "business"], "weights": [0.25, 0.75], "house": [0, 0], "gap": [0, 0]}
+        run = book(session, {"alice": [0.5, 0.5], "bob": [-0.25, 0.25]}, rows={"alice": 6, "bob": 2}, **two).run
+        settle(session, run.id, Terms("pool", Amount.parse("100.00 EUR")))
+        worse = book(session, {"alice": 1.0, "bob": -0.5}).run
+        settle(session, worse.id, Terms("rate", Amount.parse("10.00 EUR"), "carry"))
+    with staffed.reading() as session:
+        found = statement(session, "bob")
+        assert found.head == journal.head(session)[1]
+    (supplied,) = found.datasets
+    assert (supplied.dataset.record_count, supplied.dataset.licence, supplied.consent_now) == (2, "CC-BY-4.0", True)
+    assert supplied.consents == [("given", "2026-01-01T00:00:00.000000Z")]
+    first, second = found.runs
+    assert (first.rows, first.rows_of_all) == (8, 32)
+    assert [(task.task, task.value, task.share) for task in first.tasks] == [
+        ("sport", -250_000_000_000, Fraction(-1)),
+        ("business", 250_000_000_000, Fraction(1, 3)),
+    ]
+    assert (first.value, first.share) == (125_000_000_000, Fraction(1, 5))
+    assert first.settlements[0].payout.paid == 2000
+    assert second.settlements[0].payout.carried == 500
+    (balance,) = found.balances
+    assert (balance.asset, balance.payable, balance.receivable) == ("EUR", 2000, 500)
+
+
+def test_a_statement_is_plain_json_with_exact_amounts(staffed: Ledger, book: Book) -> None:
+    with staffed.writing() as session:
+        run = book(session, {"alice": 0.5, "bob": 0.25}).run
+        settle(session, run.id, Terms("pool", Amount.parse("0.000000000000000003 ETHX", exponent=18)))
+    with staffed.reading() as session:
+        shown = json.loads(json.dumps(statement(session, "alice").as_json()))
+    assert shown["runs"][0]["value_nats"] == "0.500000000000"
+    assert shown["runs"][0]["settlements"][0]["paid"] == "0.000000000000000002"
+    assert shown["balances"] == [
+        {"asset": "ETHX", "payable": "0.000000000000000002", "receivable": "0.000000000000000000"}
+    ]
+
+
+def test_what_was_reversed_is_shown_as_reversed(staffed: Ledger, book: Book) -> None:
+    with staffed.writing() as session:
+        run = book(session, {"alice": 0.5}).run
+        settle(session, run.id, Terms("pool", Amount.parse("100.00 EUR")))
+        reverse(session, run.id, "wrong")
+        found = statement(session, "alice")
+    assert found.runs[0].settlements[0].reversed_by is not None
+    assert found.balances[0].payable == 0
+
+
+def test_withdrawn_consent_is_shown(staffed: Ledger) -> None:
+    with staffed.writing() as session:
+        registry.withdraw_consent(session, registry.datasets(session, "alice")[0].fingerprint, "2026-02-01")
+        (supplied,) = statement(session, "alice").datasets
+    assert not supplied.consent_now
+    assert [change for change, _ in supplied.consents] == ["given", "withdrawn"]
+
+
+def test_an_unknown_contributor_has_no_statement(books: Ledger) -> None:
+    with books.reading() as session, pytest.raises(UnknownContributorError):
+        statement(session, "nobody")
