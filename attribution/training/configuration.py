@@ -26,27 +26,27 @@ class TrainingConfiguration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: Literal["tiny", "mini", "small", "gpt2"] = "tiny"  # a GPT-2 shape from SIZES, where `model` is not given
-    layers: int | None = Field(None, ge=1)  # these three replace the size's own
-    width: int | None = Field(None, ge=1)
-    heads: int | None = Field(None, ge=1)
+    layers: int | None = Field(default=None, ge=1)  # these three replace the size's own
+    width: int | None = Field(default=None, ge=1)
+    heads: int | None = Field(default=None, ge=1)
     model: Path | None = None  # a local transformers checkpoint, in place of a size
     tokenizer: Path | None = None  # a tokenizer.json, or a folder with one; else the checkpoint's, else a trained one
-    vocabulary: int = Field(2048, ge=257)  # of a trained tokenizer: 256 bytes, the end of text, and merges
-    context: int = Field(128, ge=2)  # tokens a block
-    batch_rows: int = Field(16, ge=1)  # blocks a step
+    vocabulary: int = Field(default=2048, ge=257)  # of a trained tokenizer: 256 bytes, the end of text, and merges
+    context: int = Field(default=128, ge=2)  # tokens a block
+    batch_rows: int = Field(default=16, ge=1)  # blocks a step
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
-    momentum: float = Field(0.9, ge=0, lt=1)  # SGD's
-    warmup: float = Field(0.1, ge=0, le=1)  # share of the steps in which the rate rises; then a cosine to a tenth
-    clip_norm: float | None = Field(1.0, gt=0)
-    epochs: int = Field(1, ge=1)
-    max_steps: int | None = Field(None, ge=1)
-    validation_rows: int = Field(16, ge=1)  # blocks a task, spread evenly over its text
-    seed: int = Field(0, ge=0, lt=2**32)
-    threads: int | None = Field(None, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # SGD's
+    warmup: float = Field(default=0.1, ge=0, le=1)  # share of the steps; then a cosine to a tenth
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    epochs: int = Field(default=1, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    validation_rows: int = Field(default=16, ge=1)  # blocks a task, spread evenly over its text
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    threads: int | None = Field(default=None, ge=1)
     method: Literal["path", "first_order"] = "path"
-    tolerance: float = Field(1e-3, gt=0)
+    tolerance: float = Field(default=1e-3, gt=0)
     overlap: Literal["refuse", "report"] = "refuse"  # what to do about objective records in the training data
 
     @model_validator(mode="after")

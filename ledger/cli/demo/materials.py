@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from ledger.errors import LedgerError
 
-CONTRIBUTOR_BYTES = 190_000  # of text taken from each contributor, so that one epoch is a matter of minutes
+CONTRIBUTOR_BYTES = 160_000  # of text taken from each contributor, so that one epoch is a matter of minutes
 HELD_OUT_ARTICLES = 60  # a task
 SHUFFLE_SEED = 2225  # of the junk's words; not the run's seed, so that every run has the same data
 

@@ -7,7 +7,9 @@ from itertools import count
 from pathlib import Path
 from time import monotonic
 
+import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlmodel import Session
 
@@ -15,14 +17,15 @@ from attribution.record import RunRecord
 from attribution.training.configuration import TrainingConfiguration
 from attribution.training.sources import Source, TaskSource, records
 from ledger import registry
-from ledger.audit import audit
+from ledger.audit import Audit, audit
+from ledger.cli.audit import FAILED
 from ledger.cli.demo.materials import HeldOut, Material, Materials, build
 from ledger.cli.options import stored_path
 from ledger.cli.output import console as standard_console
+from ledger.cli.train import NotBookedError
 from ledger.database import Ledger
-from ledger.errors import LedgerError
 from ledger.models import ObjectiveTask
-from ledger.money import Amount, format_nats
+from ledger.money import Amount
 from ledger.policies.terms import Terms
 from ledger.registry import RegisteredDataset
 from ledger.settlement import Settled, settle
@@ -31,10 +34,6 @@ from ledger.valuation import Valuation, book_run
 OBJECTIVE = "news"
 POOL = "10000.00 EUR"
 LEDGER, RUN, PICTURE = "ghostledger.db", "run", "values.png"
-
-
-class DemoAuditError(LedgerError):
-    """The audit of the demo's own books found a fault."""
 
 
 def configuration(seed: int) -> TrainingConfiguration:
@@ -54,8 +53,8 @@ def configuration(seed: int) -> TrainingConfiguration:
 def run_demo(folder: Path, *, seed: int = 0, console: Console | None = None) -> None:
     """Run the demo in `folder`, or beside it where that is taken (``folder-2`` …), and print what came of it.
 
-    The same seed gives the same payouts. Raises `LedgerError` or `AttributionError`; a Ctrl-C while training leaves a
-    partial record, which is refused here as everywhere.
+    The same seed gives the same payouts. Raises `LedgerError` or `AttributionError` (a Ctrl-C while training leaves a
+    partial record and `NotBookedError`), and `typer.Exit` with code 1 if the audit finds a fault.
     """
     out = console or standard_console()
     began = monotonic()
@@ -71,9 +70,12 @@ def run_demo(folder: Path, *, seed: int = 0, console: Console | None = None) -> 
 
         out.rule("[bold]2  One epoch, metered", align="left")
         record = _train(materials, supplied, tasks, configuration(seed), place / RUN, out)
+        if not record.complete:
+            raise NotBookedError(place / RUN / "record", record.stopped)
+        gradients = 1 + int((record.steps.nodes - 1).sum())  # end nodes are shared with the neighbouring steps
         out.print(
-            f"gap {_relative_gap(record):.1e} of the improvement, {record.steps.nodes.sum():,} validation gradients "
-            f"for {len(record.steps):,} steps",
+            f"gap {_relative_gap(record):.1e} of the improvement; "
+            f"{gradients:,} validation gradients for {len(record.steps):,} steps",
             markup=False,
         )
 
@@ -89,12 +91,19 @@ def run_demo(folder: Path, *, seed: int = 0, console: Console | None = None) -> 
         out.rule("[bold]4  The audit", align="left")
         with books.reading() as session:
             found = audit(session)
-        out.print(str(found), markup=False)
+        out.print(_audit_table(found))
     _draw(record, place / PICTURE)
     out.rule("[bold]Where it lies", align="left")
-    for what, path in (("database", LEDGER), ("run record", f"{RUN}/record"), ("model", f"{RUN}/model"), ("picture", PICTURE)):
+    for what, path in (
+        ("database", LEDGER),
+        ("run record", f"{RUN}/record"),
+        ("model", f"{RUN}/model"),
+        ("picture", PICTURE),
+    ):
         out.print(f"{what:<11}{place / path}", markup=False, soft_wrap=True)
     out.print(f"{monotonic() - began:.0f} seconds in all", markup=False)
+    if not found.ok:
+        raise typer.Exit(FAILED)
 
 
 def _free(folder: Path) -> Path:
@@ -210,6 +219,21 @@ def _payout_table(valuation: Valuation, settled: Settled) -> Table:
             f"{payout.paid / settled.outcome.funded:.2%}",
             asset.format(payout.paid),
         )
+    return table
+
+
+def _audit_table(found: Audit) -> Table:
+    """Every check, and the verdict as the caption."""
+    verdict = "[bold green]everything holds" if found.ok else "[bold red]NOT EVERYTHING HOLDS"
+    table = Table(
+        show_header=False,
+        caption=f"{verdict}[/]; {found.entries:,} entries, head {found.head[:16]}",
+        caption_justify="left",
+        caption_style="",
+    )
+    for check in found.checks:
+        mark = "[green]holds" if check.ok else "[bold red]FAILS"
+        table.add_row(mark, escape(check.name), escape(check.detail))
     return table
 
 
