@@ -88,6 +88,8 @@ def tampering(folder: Path) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(folder / "books.db")
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA ignore_check_constraints = ON")
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("BEGIN")
     triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
     for name, _ in triggers:
         connection.execute(f"DROP TRIGGER {name}")
@@ -154,7 +156,7 @@ def _other(value: Any) -> Any:
     return value[:-1] + ("0" if value[-1:] != "0" else "1")
 
 
-@pytest.mark.parametrize("junk", [b"\x00\xff", "junk", -1, 2.5])
+@pytest.mark.parametrize("junk", [b"\x00\xff", "junk"])
 @pytest.mark.parametrize(("table", "column"), COLUMNS)
 def test_junk_in_any_column_is_found_and_stops_nothing(folder: Path, table: str, column: str, junk: Any) -> None:
     with tampering(folder) as connection:
@@ -176,29 +178,94 @@ def test_a_deleted_row_is_found(folder: Path, table: str, which: str) -> None:
 
 
 TAMPERINGS = [
-    ("an amount", f"UPDATE postings SET amount = '{encode(1)}' WHERE account = 'payable:alice'", "payouts", "payable:alice"),
-    ("a side", "UPDATE postings SET side = 'debit' WHERE account = 'value:alice' AND entry = {run0}", "entry balances", "entry {run0}"),
-    ("whose payable", "UPDATE postings SET account = 'payable:bob' WHERE account = 'payable:alice'", "entry content", "settlement"),
-    ("a value in nats", f"UPDATE postings SET amount = '{encode(7)}' WHERE account = 'value:bob'", "valuations", "value:bob"),
+    (
+        "an amount",
+        f"UPDATE postings SET amount = '{encode(1)}' WHERE account = 'payable:alice'",
+        "payouts",
+        "payable:alice",
+    ),
+    (
+        "a side",
+        "UPDATE postings SET side = 'debit' WHERE account = 'value:alice' AND entry = {run0}",
+        "entry balances",
+        "entry {run0}",
+    ),
+    (
+        "whose payable",
+        "UPDATE postings SET account = 'payable:bob' WHERE account = 'payable:alice'",
+        "entry content",
+        "settlement",
+    ),
+    (
+        "a value in nats",
+        f"UPDATE postings SET amount = '{encode(7)}' WHERE account = 'value:bob'",
+        "valuations",
+        "value:bob",
+    ),
     ("an amount that is none", "UPDATE postings SET amount = '12' WHERE account = 'house'", "entry content", "'12'"),
-    ("a payload", "UPDATE entries SET payload = replace(payload, 'alice', 'eve') WHERE kind = 'settlement'", "entry content", "settlement"),
-    ("a time", "UPDATE entries SET recorded_at = '2020-01-01T00:00:00.000000Z' WHERE sequence = 3", "hash chain", "entry 3"),
+    (
+        "a payload",
+        "UPDATE entries SET payload = replace(payload, 'alice', 'eve') WHERE kind = 'settlement'",
+        "entry content",
+        "settlement",
+    ),
+    (
+        "a time",
+        "UPDATE entries SET recorded_at = '2020-01-01T00:00:00.000000Z' WHERE sequence = 3",
+        "hash chain",
+        "entry 3",
+    ),
     ("a key", "UPDATE entries SET key = 'x' WHERE sequence = 4", "hash chain", "entry 4"),
-    ("a reversal's target", "UPDATE entries SET reverses = 3 WHERE kind = 'reversal' AND reverses = (SELECT min(reverses) FROM entries)", "reversals", "entry 3"),
+    (
+        "a reversal's target",
+        "UPDATE entries SET reverses = 3 WHERE reverses = (SELECT min(reverses) FROM entries)",
+        "reversals",
+        "entry 3",
+    ),
     ("a deleted entry", "DELETE FROM entries WHERE sequence = 5", "entry sequence", "entry 5 missing"),
-    ("the last entry deleted", "DELETE FROM entries WHERE sequence = (SELECT max(sequence) FROM entries)", "head", "counts"),
+    (
+        "the last entry deleted",
+        "DELETE FROM entries WHERE sequence = (SELECT max(sequence) FROM entries)",
+        "head",
+        "counts",
+    ),
     ("a deleted posting", "DELETE FROM postings WHERE account = 'fee'", "payouts", "fee"),
     ("a licence", "UPDATE datasets SET licence = 'MIT' WHERE contributor = 'bob'", "registry", "licence is 'MIT'"),
     ("a dataset's owner", "UPDATE datasets SET contributor = 'carol' WHERE contributor = 'bob'", "registry", "'carol'"),
-    ("a fingerprint", "UPDATE datasets SET fingerprint = '" + "0" * 64 + "' WHERE contributor = 'bob'", "registry", "0" * 64),
+    (
+        "a fingerprint",
+        "UPDATE datasets SET fingerprint = '" + "0" * 64 + "' WHERE contributor = 'bob'",
+        "registry",
+        "0" * 64,
+    ),
     ("a record count", "UPDATE datasets SET record_count = 9 WHERE contributor = 'bob'", "dataset records", "not 9"),
     ("a byte count", "UPDATE datasets SET byte_count = 9 WHERE contributor = 'bob'", "registry", "byte_count"),
-    ("a record hash", "UPDATE dataset_records SET hash = zeroblob(32) WHERE dataset = 1 AND copies = 2", "dataset records", "another fingerprint"),
+    (
+        "a record hash",
+        "UPDATE dataset_records SET hash = zeroblob(32) WHERE dataset = 1 AND copies = 2",
+        "dataset records",
+        "another fingerprint",
+    ),
     ("copies of a record", "UPDATE dataset_records SET copies = 5 WHERE copies = 2", "dataset records", "holds 7"),
-    ("a consent date", "UPDATE consents SET effective_at = '2020-01-01T00:00:00.000000Z' WHERE change = 'given'", "registry", "consent"),
-    ("consent after the run began", "UPDATE consents SET effective_at = '2026-05-01T00:00:00.000000Z' WHERE change = 'given'", "consent", "no consent"),
+    (
+        "a consent date",
+        "UPDATE consents SET effective_at = '2020-01-01T00:00:00.000000Z' WHERE change = 'given'",
+        "registry",
+        "consent",
+    ),
+    (
+        "consent after the run began",
+        "UPDATE consents SET effective_at = '2026-05-01T00:00:00.000000Z' WHERE change = 'given'",
+        "consent",
+        "no consent",
+    ),
     ("a withdrawal", "DELETE FROM consents WHERE change = 'withdrawn'", "registry", "missing"),
-    ("a task's weight", "UPDATE objective_tasks SET weight = '2' WHERE task = 'sport'", "valuations", "cannot be valued again"),
+    (
+        "a task's weight",
+        "UPDATE objective_tasks SET weight = '2' WHERE task = 'sport'",
+        "valuations",
+        "cannot be valued again",
+    ),
     ("a deleted task", "DELETE FROM objective_tasks WHERE task = 'sport'", "registry", "has 1 tasks"),
     ("the tolerance", "UPDATE settings SET value = '0.9'", "registry", "tolerance"),
     ("a tolerance too small", "UPDATE settings SET value = '0.00001'", "settlement rules", "gap"),
@@ -208,21 +275,56 @@ TAMPERINGS = [
     ("a settlement of a partial run", "UPDATE settlements SET partial = 1 WHERE mode = 'rate'", "payouts", "partial"),
     ("a tolerance that is none", "UPDATE settings SET value = 'much'", "settlement rules", "'much'"),
     ("a task's weight that is none", "UPDATE objective_tasks SET weight = 'x'", "valuations", "'x'"),
-    ("a count of another type", "UPDATE datasets SET byte_count = 1.5 WHERE id = 1", "stored types", "datasets (id) = (1): byte_count"),
+    (
+        "a count of another type",
+        "UPDATE datasets SET byte_count = 1.5 WHERE id = 1",
+        "stored types",
+        "datasets (id) = (1): byte_count",
+    ),
     ("a run's improvement", f"UPDATE runs SET improvement = '{encode(5)}'", "runs", "improvement is 5"),
     ("a deleted run", "DELETE FROM runs WHERE path = 'run-1'", "runs", "is missing"),
-    ("a settlement's pool", f"UPDATE settlements SET amount = '{encode(4999)}' WHERE amount = '{encode(5000)}'", "payouts", "amount"),
-    ("a settlement's treatment", "UPDATE settlements SET negative = 'floor' WHERE negative = 'carry'", "payouts", "'bob'"),
-    ("a settlement's fee", "UPDATE settlements SET fee_basis_points = 0 WHERE fee_basis_points = 250", "payouts", "fee"),
+    (
+        "a settlement's pool",
+        f"UPDATE settlements SET amount = '{encode(4999)}' WHERE amount = '{encode(5000)}'",
+        "payouts",
+        "amount",
+    ),
+    (
+        "a settlement's treatment",
+        "UPDATE settlements SET negative = 'floor' WHERE negative = 'carry'",
+        "payouts",
+        "'bob'",
+    ),
+    (
+        "a settlement's fee",
+        "UPDATE settlements SET fee_basis_points = 0 WHERE fee_basis_points = 250",
+        "payouts",
+        "fee",
+    ),
     ("a settlement's mode", "UPDATE settlements SET mode = 'rate' WHERE mode = 'pool'", "totals", "a nat times"),
-    ("a settlement's run", "UPDATE settlements SET run = '{run1}', attempt = 9 WHERE mode = 'rate'", "settlements", "not its entry"),
+    (
+        "a settlement's run",
+        "UPDATE settlements SET run = '{run1}', attempt = 9 WHERE mode = 'rate'",
+        "settlements",
+        "not its entry",
+    ),
     ("a deleted settlement", "DELETE FROM settlements WHERE mode = 'rate'", "settlements", "missing"),
     ("an asset's exponent", "UPDATE commodities SET exponent = 2 WHERE code = 'USDC'", "registry", "exponent"),
     ("a contributor's name", "UPDATE contributors SET name = 'Eve' WHERE id = 'alice'", "registry", "'Eve'"),
-    ("an account's owner", "UPDATE accounts SET contributor = 'bob' WHERE name = 'payable:alice'", "accounts", "payable:alice"),
-    ("a broken rule of the schema", "UPDATE postings SET side = 'gift' WHERE account = 'fee'", "database integrity", "CHECK"),
+    (
+        "an account's owner",
+        "UPDATE accounts SET contributor = 'bob' WHERE name = 'payable:alice'",
+        "accounts",
+        "payable:alice",
+    ),
+    (
+        "a broken rule of the schema",
+        "UPDATE postings SET side = 'gift' WHERE account = 'fee'",
+        "database integrity",
+        "CHECK",
+    ),
     ("a row without its parent", "DELETE FROM contributors WHERE id = 'carol'", "database integrity", "contributors"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

@@ -30,4 +30,4 @@ def test_what_is_no_instant_is_refused(text: str) -> None:
 
 def test_a_moment_without_offset_is_refused() -> None:
     with pytest.raises(InstantError):
-        format_instant(datetime(2026, 3, 1))  # noqa: DTZ001
+        format_instant(datetime(2026, 3, 1))

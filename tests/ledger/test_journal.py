@@ -26,14 +26,14 @@ def move(session: Session, amount: int = 100, key: str = "move") -> journal.Post
 
 
 def test_an_entry_that_does_not_balance_is_refused(books: Ledger) -> None:
-    with pytest.raises(UnbalancedEntryError, match="debit 5, credit 4"), books.writing() as session:
-        lines = [debit("buyer", "EUR", 5), credit("escrow", "EUR", 4)]
+    lines = [debit("buyer", "EUR", 5), credit("escrow", "EUR", 4)]
+    with books.writing() as session, pytest.raises(UnbalancedEntryError, match="debit 5, credit 4"):
         journal.post(session, kind="test", subject="x", key="k", payload={}, lines=lines)
 
 
 def test_each_commodity_balances_by_itself(books: Ledger) -> None:
-    with pytest.raises(UnbalancedEntryError), books.writing() as session:
-        lines = [debit("buyer", "EUR", 5), credit("escrow", "USD", 5)]
+    lines = [debit("buyer", "EUR", 5), credit("escrow", "USD", 5)]
+    with books.writing() as session, pytest.raises(UnbalancedEntryError):
         journal.post(session, kind="test", subject="x", key="k", payload={}, lines=lines)
 
 
@@ -132,9 +132,8 @@ def filled(staffed: Ledger, book) -> Ledger:  # type: ignore[no-untyped-def]
 def test_the_database_refuses_to_change_a_row(filled: Ledger, table: str) -> None:
     column = next(iter(Row.metadata.tables[table].columns)).name
     for connection in (filled.engine.connect(), foreign(filled)):
-        with connection, pytest.raises((IntegrityError, sqlite3.IntegrityError), match="never changed|FOREIGN KEY"):
+        with connection, pytest.raises((IntegrityError, sqlite3.IntegrityError), match="never changed"):
             execute(connection, f"UPDATE {table} SET {column} = {column}")
-            raise AssertionError(f"{table} was changed")
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -147,7 +146,7 @@ def test_the_database_refuses_to_delete_a_row(filled: Ledger, table: str) -> Non
 @pytest.mark.parametrize("table", TABLES)
 def test_the_database_refuses_insert_or_replace(filled: Ledger, table: str) -> None:
     for connection in (filled.engine.connect(), foreign(filled)):
-        with connection, pytest.raises((IntegrityError, sqlite3.IntegrityError), match="never (replaced|deleted)"):
+        with connection, pytest.raises((IntegrityError, sqlite3.IntegrityError), match=r"never (replaced|deleted)"):
             execute(connection, f"INSERT OR REPLACE INTO {table} SELECT * FROM {table} LIMIT 1")
 
 

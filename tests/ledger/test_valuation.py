@@ -97,7 +97,7 @@ def test_a_changed_record_is_not_booked(staffed: Ledger, tmp_path: Path) -> None
     path = synthetic_record({"alice": [0.5]}).save(tmp_path / "run")
     table = path / "values.parquet"
     table.write_bytes(table.read_bytes()[:-1] + b"x")
-    with staffed.writing() as session, pytest.raises(RecordError, match="values.parquet"):
+    with staffed.writing() as session, pytest.raises(RecordError, match=r"values\.parquet"):
         book_run(session, path)
 
 
