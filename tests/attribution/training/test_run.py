@@ -106,6 +106,14 @@ def test_the_same_seed_gives_the_same_values_and_another_seed_others(
     assert (other.values != record.values).any()
 
 
+def test_the_callers_torch_settings_do_not_change_the_values(run: tuple[RunRecord, Path], tmp_path: Path) -> None:
+    record, _ = run
+    torch.manual_seed(99)
+    torch.set_default_dtype(torch.float64)  # the tests' conftest restores it
+    assert (train(SOURCES, TASKS, SMALL, tmp_path / "out").values == record.values).all()
+    assert torch.get_default_dtype() is torch.float64
+
+
 def test_training_leaves_torch_and_ctrl_c_as_they_were(tmp_path: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
