@@ -152,6 +152,7 @@ class InRunShapley:
     def close(self) -> None:
         """Take every hook off the model and the optimizer."""
         self._capture.close()
+        self._gradient.close()
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -204,9 +205,12 @@ class InRunShapley:
 
     def _average(self, before: Evaluation, after: Evaluation, start: Tensor, end: Tensor) -> PathAverage:
         displacement = end - start
-        path = StraightPath(
-            before, after, displacement, lambda s: self._checked(self._evaluator.at(start + s * displacement))
-        )
+
+        def evaluate(s: float) -> Evaluation:
+            with self._gradient.in_hand():
+                return self._checked(self._evaluator.at(start + s * displacement))
+
+        path = StraightPath(before, after, displacement, evaluate)
         if self._method == "first_order":
             return path.start_only()
         if self._nodes is not None:
@@ -233,7 +237,8 @@ class InRunShapley:
         self._rows[:] = 0
 
     def _evaluate(self) -> Evaluation:
-        return self._checked(self._evaluator.here())
+        with self._gradient.in_hand():
+            return self._checked(self._evaluator.here())
 
     def _checked(self, evaluation: Evaluation) -> Evaluation:
         for task, loss in zip(self.tasks, evaluation.losses, strict=True):

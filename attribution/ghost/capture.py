@@ -62,16 +62,18 @@ class Capture:
             None if alone else lambda root: self._at_once(root, partitions),
             self._gradient.synchronise,
         )
-        with self._hooks.observed_by(recorder):
-            yield
-        if not recorder.gradients_came:
-            return
-        check()
+        with self._gradient.in_hand():
+            with self._hooks.observed_by(recorder):
+                yield
+            if recorder.gradients_came:
+                check()
+                self._divide(recorder.roots, who, axis, alone)
+
+    def _divide(self, called: list[RootCall], who: Tensor, axis: int | None, alone: bool) -> None:
         if alone:
             self._gradient.credit_rest(int(who[0]))
-            self._gradient.arrived()
             return
-        roots = [root for root in recorder.roots if root.received()]
+        roots = [root for root in called if root.received()]
         if all(root.divided for root in roots):
             for root in roots:
                 findings = self._proofs.known(root) or []
@@ -79,7 +81,6 @@ class Capture:
             self._gradient.verify()
         else:
             self._first_time(roots, who, axis)
-        self._gradient.arrived()
 
     def _at_once(self, root: RootCall, partitions: Partitions) -> Callable[[ModuleCall, Tensor], bool] | None:
         findings = self._proofs.known(root)

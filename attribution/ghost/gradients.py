@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from attribution.errors import UnaccountedGradientError
 from attribution.parameters import ParameterSpace, Place
@@ -24,18 +26,44 @@ class DividedGradient:
         self.parts = space.zeros(contributors + 1)
         self.epsilon = max(torch.finfo(place.parameter.dtype).eps for place in space.places)
         self._dirty = False
-        self._mirrored: dict[str, weakref.ref[Tensor]] = {}
         self._magnitudes: dict[str, float] = {}
+        self._in_hand = False
+        self._handles: list[RemovableHandle] = []
+        for place in space.places:
+            if place.parameter.requires_grad:
+                hook = partial(lambda where, _: self._arriving(where), place)
+                self._handles.append(place.parameter.register_hook(hook))  # type: ignore[no-untyped-call]
 
     def view(self, part: int, parameter: nn.Parameter) -> Tensor | None:
         """Part `part` of the gradient of `parameter`, in its shape, to be added to; None if it is not trained."""
         place = self.space.place(parameter)
         return None if place is None else place.of(self.parts[part]).view(parameter.shape)
 
+    @contextmanager
+    def in_hand(self) -> Iterator[None]:
+        """While the meter itself computes gradients: their arrival says nothing about the user's ``.grad``."""
+        before, self._in_hand = self._in_hand, True
+        try:
+            yield
+        finally:
+            self._in_hand = before
+
+    def close(self) -> None:
+        """Take the hooks off the parameters."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _arriving(self, place: Place) -> None:
+        """A gradient from outside a metered batch is about to be accumulated: was ``.grad`` zeroed before it?"""
+        gradient = place.parameter.grad
+        if not self._in_hand and (gradient is None or not bool(gradient.any())):
+            place.of(self.parts).zero_()
+
     def synchronise(self) -> None:
         """Before new gradients arrive: take over what was done to ``.grad`` since the last ones did.
 
-        What was zeroed is zeroed here; whatever else was added or changed outside belongs to the house.
+        What was zeroed is zeroed here, what was scaled is scaled; whatever else was added belongs to the house.
         """
         self._magnitudes.clear()
         dirty, self._dirty = self._dirty, True
@@ -48,31 +76,15 @@ class DividedGradient:
             if gradient is None or not bool(gradient.any()):
                 mine.zero_()
                 continue
-            flat, total = gradient.detach().reshape(-1).to(mine.dtype), mine.sum(0)
-            if self._was_reset(place, flat, total):
-                mine.zero_()
-                mine[-1].copy_(flat)
-            else:
-                mine[-1].add_(flat - total)
+            self._take_over(mine, gradient.detach().reshape(-1).to(mine.dtype))
 
-    def arrived(self) -> None:
-        """After new gradients arrived: the parts mirror these ``.grad`` tensors now."""
-        self._mirrored = {
-            place.name: weakref.ref(place.parameter.grad)
-            for place in self.space.places
-            if place.parameter.grad is not None
-        }
-
-    def _was_reset(self, place: Place, gradient: Tensor, total: Tensor) -> bool:
-        """Whether ``.grad`` was cleared and filled anew, so that the parts are no longer in it."""
-        square = float(torch.dot(total, total))
-        if square == 0:
-            return False
-        left = float(torch.dot(gradient, total)) / square
-        known = self._mirrored.get(place.name, lambda: None)()
-        if known is place.parameter.grad:
-            return left < 0.5  # accumulated into: what was there still is, unless it was zeroed in place
-        return bool(float((gradient - left * total).norm()) > 1000 * self.epsilon * square**0.5)
+    def _take_over(self, mine: Tensor, gradient: Tensor) -> None:
+        total = mine.sum(0)
+        factor, exact = self._factor(gradient, total)
+        if exact and len(gradient) > 1 and factor != 1.0:
+            mine.mul_(factor)
+            total.mul_(factor)
+        mine[-1].add_(gradient - total)
 
     def credit_rest(self, part: int) -> None:
         """Credit all of ``.grad`` that is not in the parts yet to one part: the batch was one contributor's."""

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as draw_from
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
 
 from attribution import InRunShapley
 from attribution.errors import RowAxisError, UnaccountedGradientError, UnsupportedLayerError
@@ -225,3 +226,52 @@ def test_embeddings_that_cannot_be_divided_are_refused(option: dict) -> None:
     model = nn.Sequential(nn.Embedding(11, 8, **option))
     with pytest.raises(UnsupportedLayerError, match="'0'"):
         metered_parts(model, [(tokens(), WHO, losses(tokens(), "mean"))])
+
+
+RULES = {
+    "linear and layer norm": (models.Perceptron, vectors),
+    "linear without bias": (lambda: models.Perceptron(bias=False), vectors),
+    "embedding with padding": (
+        lambda: nn.Sequential(nn.Embedding(11, 8, padding_idx=0), nn.LayerNorm(8, eps=0.1), nn.Linear(8, 3)),
+        lambda: tokens() * (torch.rand(ROWS, TIME) > 0.4),
+    ),
+    "layer norm over two axes, without a bias": (
+        lambda: nn.Sequential(nn.Linear(8, 8), nn.LayerNorm((4, 8), bias=False)),
+        lambda: torch.randn(ROWS, 4, 8),
+    ),
+    "transformers' Conv1D": (lambda: nn.Sequential(Conv1D(12, 8), nn.Tanh(), Conv1D(3, 12)), vectors),
+}
+
+
+@pytest.mark.parametrize("case", RULES)
+def test_a_rule_is_right_without_the_fallback_s_help(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_fallback(*_: object, **__: object) -> None:
+        raise AssertionError("the rule's gradients did not sum to autograd's")
+
+    monkeypatch.setattr("attribution.ghost.resolve.Resolver.resolve", no_fallback)
+    monkeypatch.setattr("attribution.ghost.providers.Providers.by_fallback", no_fallback)
+    build, draw = RULES[case]
+    model, inputs = build(), draw()
+    loss_function = losses(inputs, "sum")
+    expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
+    assert_equal(metered_parts(model, [(inputs, WHO, loss_function)]), expected)
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_gradients_zeroed_and_filled_again_outside_are_the_house_s(set_to_none: bool) -> None:
+    model, inputs = models.Perceptron(), vectors()
+    loss_function = losses(inputs, "mean")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    meter = InRunShapley(model, optimizer, lambda m: m(inputs).square().mean(), [*"abcd"])
+    expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
+    for _ in range(2):
+        optimizer.zero_grad(set_to_none=set_to_none)
+        (0.3 * sum(p.square().sum() for p in model.parameters())).backward()
+        with meter.batch(WHO):
+            loss_function(model(inputs)).backward()
+        optimizer.step()
+    for place in meter._space.places:
+        parts = place.of(meter._gradient.parts).reshape(-1, *place.parameter.shape)
+        assert torch.allclose(parts[:4], expected[place.name], rtol=1e-9, atol=1e-14), place.name
+        assert torch.allclose(parts[4], 0.6 * place.parameter, rtol=1e-9, atol=1e-14), place.name
+    meter.finish()
