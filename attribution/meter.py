@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import rfc8785
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -22,7 +23,7 @@ from attribution.ghost.gradients import DividedGradient
 from attribution.objective import Evaluation, Evaluator, Loss
 from attribution.parameters import ParameterSpace, fingerprint
 from attribution.path import GapBudget, PathAverage, StraightPath
-from attribution.record import Floats, Integers, RunRecord, Step, Steps
+from attribution.record import MANIFEST_KEYS, Floats, Integers, RunRecord, Step, Steps
 from attribution.step import Division, StepDivider
 
 METHODS = ("path", "first_order")
@@ -83,7 +84,7 @@ class InRunShapley:
         self._divider = StepDivider(optimizer, self._space, self._gradient)
         self._method, self._tolerance, self._nodes = method, float(tolerance), nodes
         self._budget = GapBudget(self._tolerance, len(self.tasks), self._gradient.epsilon)
-        self._details = dict(details or {})
+        self._details = _details(details or {})
         self._began = datetime.now(UTC)
         self._initial = fingerprint(model)
         self._steps: list[Step] = []
@@ -307,6 +308,17 @@ def _weights(tasks: list[str], given: Mapping[str, float] | None) -> Floats:
     if not np.isfinite(weights).all() or (weights < 0).any() or abs(weights.sum() - 1) > 1e-9:
         raise OptionError(f"task_weights must be none negative and sum to 1, not {dict(given)}")
     return weights
+
+
+def _details(given: Mapping[str, Any]) -> dict[str, Any]:
+    own = {"began_at", "ended_at", "method", "optimizer", "parameters", "versions"} | MANIFEST_KEYS
+    if taken := sorted(own & set(given)):
+        raise OptionError(f"details must not hold {taken[0]!r}: the record says that itself")
+    try:
+        rfc8785.dumps(dict(given))  # now, and not when the run is over and cannot be saved
+    except (rfc8785.CanonicalizationError, ValueError) as error:
+        raise OptionError(f"details must be JSON (whole numbers up to 2**53 - 1): {error}") from error
+    return {"seeds": {"torch": str(torch.initial_seed())}, **given}
 
 
 def _indices(who: Tensor | Sequence[int], contributors: list[str]) -> Tensor:

@@ -34,6 +34,9 @@ from attribution.errors import RecordError
 FORMAT = "ghostledger-run/1"
 MANIFEST, IDENTITY, STEPS, VALUES = "manifest.json", "identity", "steps.parquet", "values.parquet"
 
+# What the record itself writes into the manifest; all else there is `RunRecord.details`.
+MANIFEST_KEYS = {"format", "contributors", "tasks", "weights", "complete", "stopped", "steps", "totals", "tables"}
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -127,6 +130,8 @@ class RunRecord:
                 raise RecordError(f"{what} names must be non-empty, unique strings: {names}")
         if self.weights.shape != (len(self.tasks),) or abs(float(self.weights.sum()) - 1) > 1e-9:
             raise RecordError(f"weights must be one a task and sum to 1: {self.weights.tolist()}")
+        if taken := sorted(MANIFEST_KEYS & set(self.details)):
+            raise RecordError(f"details must not hold {taken[0]!r}: the record says that itself")
         k, t, n = len(self.contributors), len(self.tasks), len(self.steps)
         if self.steps.values.shape != (n, k, t) or self.steps.rows.shape != (n, k):
             raise RecordError(f"steps of shape {self.steps.values.shape} do not fit {k} contributors and {t} tasks")
@@ -262,33 +267,35 @@ class RunRecord:
             )
         try:
             manifest = json.loads(files[MANIFEST])
-            known = manifest["format"] == FORMAT
-        except (ValueError, KeyError, TypeError) as error:
-            raise RecordError(f"{folder / MANIFEST}: not a run record's manifest") from error
-        if not known:
-            raise RecordError(f"{folder / MANIFEST}: format {manifest['format']!r} is not {FORMAT!r}")
-        for name in (STEPS, VALUES):
-            if hashlib.sha256(files[name]).hexdigest() != manifest["tables"].get(name):
-                raise RecordError(f"{folder / name}: changed since it was written: its SHA-256 is not the manifest's")
-        details = {key: value for key, value in manifest.items() if key not in _OWN_KEYS}
+            if manifest["format"] != FORMAT:
+                raise RecordError(f"{folder / MANIFEST}: format {manifest['format']!r} is not {FORMAT!r}")
+            for name in (STEPS, VALUES):
+                if hashlib.sha256(files[name]).hexdigest() != manifest["tables"][name]:
+                    raise RecordError(
+                        f"{folder / name}: changed since it was written: its SHA-256 is not the manifest's"
+                    )
+            record = cls._of_files(manifest, files)
+            stored = pq.read_table(io.BytesIO(files[VALUES]))["value_nats"].to_numpy().reshape(record.values.shape)
+        except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+            raise RecordError(f"{folder / MANIFEST}: it and its tables are not a run record: {error!r}") from error
+        if not np.allclose(stored, record.values, rtol=1e-9, atol=1e-12):
+            raise RecordError(f"{folder / VALUES}: the values are not the sums of the steps in {folder / STEPS}")
+        return record
+
+    @classmethod
+    def _of_files(cls, manifest: dict[str, Any], files: Mapping[str, bytes]) -> RunRecord:
         record = cls(
             contributors=manifest["contributors"],
             tasks=manifest["tasks"],
             weights=np.asarray(manifest["weights"], dtype=np.float64),
             steps=_read_steps(files[STEPS], len(manifest["contributors"]), len(manifest["tasks"])),
-            details=details,
+            details={key: value for key, value in manifest.items() if key not in MANIFEST_KEYS},
             complete=manifest["complete"],
             stopped=manifest["stopped"],
         )
         # The files, not a fresh serialisation, are what was hashed: another pyarrow may write other bytes.
         record.__dict__["_files"] = {name: files[name] for name in (STEPS, VALUES, MANIFEST)}
-        stored = pq.read_table(io.BytesIO(files[VALUES]))["value_nats"].to_numpy().reshape(record.values.shape)
-        if not np.allclose(stored, record.values, rtol=1e-9, atol=1e-12):
-            raise RecordError(f"{folder / VALUES}: the values are not the sums of the steps in {folder / STEPS}")
         return record
-
-
-_OWN_KEYS = {"format", "contributors", "tasks", "weights", "complete", "stopped", "steps", "totals", "tables"}
 
 
 def _frozen(array: npt.ArrayLike, dtype: type) -> npt.NDArray[Any]:

@@ -325,6 +325,10 @@ def test_contributor_indices_that_do_not_fit_are_refused(who: torch.Tensor, mess
         {"nodes": 3, "method": "first_order"},
         {"task_weights": {"objective": 0.5}},
         {"task_weights": {"other": 1.0}},
+        {"details": {"method": "mine"}},
+        {"details": {"totals": 3}},
+        {"details": {"seeds": {"torch": 2**60}}},
+        {"details": {"learning_rate": float("nan")}},
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -63,6 +64,16 @@ def test_a_missing_file_is_an_error_that_names_it(tmp_path, name: str) -> None:
     folder = record().save(tmp_path / "run")
     (folder / name).unlink()
     with pytest.raises(RecordError, match=name):
+        RunRecord.load(folder)
+
+
+@pytest.mark.parametrize("change", [{"tables": None}, {"format": "other/9"}, {"tasks": 7}, {"weights": "much"}])
+def test_a_manifest_that_is_none_is_refused_even_with_a_fitting_identity(tmp_path, change: dict) -> None:
+    folder = record().save(tmp_path / "run")
+    manifest = {**json.loads((folder / MANIFEST).read_text()), **change}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    (folder / IDENTITY).write_text(hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() + "\n")
+    with pytest.raises(RecordError, match=MANIFEST):
         RunRecord.load(folder)
 
 
