@@ -70,7 +70,7 @@ def _fill(session: Session, folder: Path) -> None:
         )
         runs.append(book_run(session, record.save(folder / f"run-{number}")).run)
     settle(session, runs[0].id, Terms("rate", Amount.parse("1000.00 EUR"), "carry", fee_basis_points=100))
-    settle(session, runs[1].id, Terms("pool", Amount.parse("50.00 EUR")))
+    settle(session, runs[1].id, Terms("pool", Amount.parse("500.00 EUR")))
     settle(session, runs[2].id, Terms("pool", Amount.parse("1 EUR")))
     settlement.reverse(session, runs[2].id, "wrong budget")
     settle(session, runs[2].id, Terms("pool", Amount.parse("1.00 USDC", exponent=6), fee_basis_points=250))
@@ -285,7 +285,7 @@ TAMPERINGS = [
     ("a deleted run", "DELETE FROM runs WHERE path = 'run-1'", "runs", "is missing"),
     (
         "a settlement's pool",
-        f"UPDATE settlements SET amount = '{encode(4999)}' WHERE amount = '{encode(5000)}'",
+        f"UPDATE settlements SET amount = '{encode(49999)}' WHERE amount = '{encode(50000)}'",
         "payouts",
         "amount",
     ),
@@ -452,6 +452,17 @@ def test_a_rehashed_registry_row_still_contradicts_the_payouts(folder: Path) -> 
     found = faults(folder)
     assert found
     assert all(fault.startswith("valuations: ") and "rows" in fault for fault in found), found
+
+
+def test_an_entry_rewritten_with_its_own_hash_breaks_the_chain_after_it(folder: Path) -> None:
+    with Ledger.open(folder / "books.db") as books, books.reading() as session:
+        entry = journal.entry(session, 4)
+    hash = journal.entry_hash(4, "2020-01-01T00:00:00.000000Z", entry.key, entry.content, entry.previous)
+    with tampering(folder) as connection:
+        connection.execute(
+            "UPDATE entries SET recorded_at = '2020-01-01T00:00:00.000000Z', hash = ? WHERE sequence = 4", (hash,)
+        )
+    assert faults(folder) == ["hash chain: entry 5: does not follow the hash of the entry before it"]
 
 
 def test_a_flood_of_faults_is_cut_short(folder: Path) -> None:

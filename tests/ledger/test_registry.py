@@ -67,6 +67,8 @@ def test_shared_records_are_reported_for_each_other_dataset(staffed: Ledger) -> 
         ]
         copied = register(session, "carol", ["new", "new", "new"])
         assert [(overlap.name, overlap.shared_records) for overlap in copied.overlaps] == [("texts", 2)]
+        once = register(session, "carol", ["new", "newer"])
+        assert [overlap.shared_records for overlap in once.overlaps] == [1, 1]
 
 
 def test_overlaps_are_found_beyond_one_batch(books: Ledger) -> None:

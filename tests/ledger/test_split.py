@@ -56,7 +56,7 @@ def test_signed_parts_sum_to_the_floor_of_their_sum(numerators: dict[str, int], 
         assert part - numerators[name] // denominator in (0, 1)
 
 
-@pytest.mark.parametrize(("total", "denominator"), [(4, 2), (-1, 2), (1, 0)])
+@pytest.mark.parametrize(("total", "denominator"), [(4, 2), (-1, 2), (1, 0), (3, 1), (1, 1)])
 def test_a_total_that_is_not_the_parts_is_refused(total: int, denominator: int) -> None:
     with pytest.raises(ValueError, match="not"):
         largest_remainder({"alice": 1, "bob": 1}, denominator, total)
