@@ -50,6 +50,18 @@ def test_no_contributor_holds_an_article_of_the_objective_not_even_by_its_title(
             assert not {normalise(article) for article in held_out} & {normalise(text) for text in found}
 
 
+def test_a_story_that_the_corpus_repeats_is_held_out_in_every_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.cli.demo.materials.CONTRIBUTOR_BYTES", 10**7)  # everything there is
+    built = build(tmp_path)
+    titles = {title(article) for task in built.tasks for article in records(task.path)}
+    desks = [material for material in built.contributors if material.contributor.endswith("-desk")]
+    handed_in = [title(article) for desk in desks for article in records(desk.path)]
+    assert len(handed_in) > 1900
+    assert not titles & set(handed_in)
+
+
 def test_half_of_the_copyist_is_the_business_desk_and_nobody_else_shares_a_record(texts: dict[str, list[str]]) -> None:
     owners = Counter(record for found in texts.values() for record in set(found))
     shared = [record for record, count in owners.items() if count > 1]
