@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from attribution.record import MANIFEST, RunRecord
 from ledger.cli.options import DEFAULT_LEDGER, AllowPartial, AsJson, LedgerPlace
 from ledger.cli.output import say, say_json, table
 from ledger.database import Ledger
@@ -20,7 +22,9 @@ EXAMPLE = "Example: ghostledger settle 3f9a01c2 --pool 10000.00 EUR --fee 250 --
 
 
 def settle(
-    run: Annotated[str, typer.Argument(help="The run's identity, or the first digits of it.")],
+    run: Annotated[
+        str, typer.Argument(help="The run's identity, the first digits of it, or the folder that holds its record.")
+    ],
     pool: Annotated[
         tuple[str, str] | None, typer.Option(metavar="AMOUNT ASSET", help="Divide this budget by the positive values.")
     ] = None,
@@ -45,12 +49,21 @@ def settle(
     ledger's tolerance, or whose data lacked consent when it began.
     """
     terms = _terms(pool, rate, negative, fee, exponent, allow_partial)
+    identity = _identity(run)
     with Ledger.open(ledger) as books, books.reading() if dry_run else books.writing() as session:
-        settled = settle_run(session, run, terms, dry_run=dry_run)
+        settled = settle_run(session, identity, terms, dry_run=dry_run)
     if as_json:
         say_json(_json(settled, dry_run))
     else:
         _show(settled, dry_run)
+
+
+def _identity(run: str) -> str:
+    """The identity of the run whose record lies in the folder `run`, or in its folder ``record``; else `run` itself."""
+    for folder in (Path(run), Path(run) / "record"):
+        if (folder / MANIFEST).is_file():
+            return RunRecord.load(folder).identity
+    return run
 
 
 def _terms(

@@ -86,6 +86,18 @@ def test_a_language_model_trains_bit_for_bit_the_same_with_its_positions_expande
     assert all(torch.equal(a, b) for a, b in zip(trained(False), trained(True), strict=True))
 
 
+def test_the_losses_are_those_of_the_model_in_evaluation_mode() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+    goal = objective()
+    model.eval()
+    before = goal(model).item()
+    model.train()
+    record = run("SGD", batches(3, 3), NAMES, model=model, goal=goal)
+    model.eval()
+    assert record.steps[0].loss_before[0] == before
+    assert record.steps[-1].loss_after[0] == goal(model).item()
+
+
 def test_no_hook_and_no_change_of_mode_is_left_behind() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.2), nn.Linear(8, 3))
     model[0].eval()

@@ -87,6 +87,13 @@ def test_a_token_of_ones_own_needs_its_decimals(run: Run, ok: Run, booked: str) 
     assert shown["payouts"][0]["paid"] == "1.000000000000000001"
 
 
+def test_a_run_may_be_named_by_the_folder_of_its_record(ok: Run, record: Record) -> None:
+    folder = record("record")
+    identity = ok("import-run", folder, "--json").json["run"]
+    assert ok("settle", folder, "--pool", "5", "EUR", "--json").json["run"] == identity
+    assert ok("settle", folder.parent, "--pool", "5", "EUR", "--json").json["repeated"]
+
+
 def test_a_dry_run_shows_the_same_figures_and_books_nothing(ok: Run, booked: str) -> None:
     before = ok("audit --json").json
     dry = ok(f"settle {booked} --pool 100 EUR --dry-run --json").json
