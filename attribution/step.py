@@ -30,7 +30,7 @@ class Division:
             found.sub_((share.linear @ (local * share.scale).t()).double().cpu())
             if share.decay is not None:
                 found[-1].sub_((local @ share.decay).double().cpu())
-        values: Floats = found.numpy()
+        values: Floats = found.numpy().copy()
         return values
 
     def displacements(self, space: ParameterSpace) -> Tensor:

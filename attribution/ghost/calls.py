@@ -41,6 +41,10 @@ class ModuleCall:
         """The tensors among the arguments, in order."""
         return tensors_in((self.arguments, self.keywords))
 
+    def release(self) -> None:
+        """Forget arguments and gradients."""
+        self.arguments, self.keywords, self.gradients, self.divide = (), {}, {}, None
+
     def watch_gradients(self, output: Any, came: Callable[[], None], *, keep: bool = True) -> None:
         """Keep the gradients of the tensors in `output` when they arrive, after telling `came` that one has."""
 

@@ -34,6 +34,7 @@ class Capture:
         self._model, self._gradient = model, gradient
         self._hooks, self._stand_ins = Hooks(model), StandIns()
         self._providers = Providers(self._hooks, gradient, self._stand_ins)
+        self._repeated: list[Recorder] = []
         self._proofs = Proofs(self._hooks, self._stand_ins, self._metered, row_axes)
         self._resolver = Resolver(self._hooks, gradient, self._providers, self._proofs, self._stand_ins)
 
@@ -62,12 +63,17 @@ class Capture:
             None if alone else lambda root: self._at_once(root, partitions),
             self._gradient.synchronise,
         )
-        with self._gradient.in_hand():
-            with self._hooks.observed_by(recorder):
-                yield
-            if recorder.gradients_came:
-                check()
-                self._divide(recorder.roots, who, axis, alone)
+        try:
+            with self._gradient.in_hand():
+                with self._hooks.observed_by(recorder):
+                    yield
+                if recorder.gradients_came:
+                    check()
+                    self._divide(recorder.roots, who, axis, alone)
+        finally:
+            for used in (recorder, *self._repeated):
+                used.release()
+            self._repeated.clear()
 
     def _divide(self, called: list[RootCall], who: Tensor, axis: int | None, alone: bool) -> None:
         if alone:
@@ -125,6 +131,7 @@ class Capture:
 
     def _repeat(self, root: RootCall) -> RootCall:
         recorder = Recorder(self._hooks, self._metered, self._stand_ins)
+        self._repeated.append(recorder)
         wanted: list[Tensor] = [p.parameter for p in self._gradient.space.places if p.parameter.requires_grad]
         repeated = repeat_backward(self._model, self._hooks, root, recorder, wanted)
         repeated.gradients = root.gradients

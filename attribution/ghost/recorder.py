@@ -79,6 +79,18 @@ class Recorder:
         """Whether any gradient came back to a call of the user's."""
         return self._first_gradient is None
 
+    def release(self) -> None:
+        """Let go of all tensors.
+
+        The hooks on a batch's tensors lead here, and from here to its tensors: a circle through autograd's graph,
+        which Python's garbage collector cannot see.
+        """
+        for root in self.roots:
+            for call in (root, *root.calls):
+                call.release()
+            root.calls = []
+        self.roots, self._root = [], None
+
     def _came(self) -> None:
         if self._first_gradient is not None:
             first, self._first_gradient = self._first_gradient, None

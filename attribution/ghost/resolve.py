@@ -31,9 +31,18 @@ class Resolver:
     ) -> None:
         self._hooks, self._gradient, self._providers = hooks, gradient, providers
         self._proofs, self._stand_ins = proofs, stand_ins
+        self._repeated: list[Recorder] = []
 
     def resolve(self, wrong: list[Place], roots: Roots, who: Tensor, extra: Tensor, axis: int | None) -> None:
         """Correct the parts `extra` of the parameters in `wrong`, where that can be done; keep what did it."""
+        try:
+            self._resolve(wrong, roots, who, extra, axis)
+        finally:
+            for recorder in self._repeated:
+                recorder.release()
+            self._repeated.clear()
+
+    def _resolve(self, wrong: list[Place], roots: Roots, who: Tensor, extra: Tensor, axis: int | None) -> None:
         for module in self._around(wrong):
             places = [place for place in wrong if any(_owns(inner, place) for inner in module.modules())]
             if not places or not self._providers.may_adopt(module):
@@ -96,6 +105,7 @@ class Resolver:
             return other is module
 
         recorder = Recorder(self._hooks, only, self._stand_ins)
+        self._repeated.append(recorder)
         wanted: list[Tensor] = [p.parameter for p in self._gradient.space.places if p.parameter.requires_grad]
         repeated = repeat_backward(self._hooks.model, self._hooks, root, recorder, wanted)
         findings = self._proofs.prove(root, rows, axis, only)

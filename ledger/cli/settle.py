@@ -22,9 +22,7 @@ EXAMPLE = "Example: ghostledger settle 3f9a01c2 --pool 10000.00 EUR --fee 250 --
 
 
 def settle(
-    run: Annotated[
-        str, typer.Argument(help="The run's identity, the first digits of it, or the folder that holds its record.")
-    ],
+    run: Annotated[str, typer.Argument(help="The run's identity, its first digits, or its folder.")],
     pool: Annotated[
         tuple[str, str] | None, typer.Option(metavar="AMOUNT ASSET", help="Divide this budget by the positive values.")
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 
 import numpy as np
@@ -109,6 +110,26 @@ def test_no_hook_and_no_change_of_mode_is_left_behind() -> None:
         assert not module._backward_hooks
     assert [m.training for m in model.modules()] == [True, False, True, True]
     assert all(not p._backward_hooks for p in model.parameters())
+
+
+@pytest.mark.parametrize("build", [models.TiedLanguageModel, models.BorrowedHead, models.Transposing])
+def test_no_tensor_of_a_batch_outlives_its_step(build: type[nn.Module]) -> None:
+    def living() -> int:
+        gc.collect()
+        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+    model, ids = build(), torch.randint(1, models.VOCABULARY, (6, 5))
+    optimizer = torch.optim.AdamW(model.parameters())
+    meter = InRunShapley(model, optimizer, lambda m: m(ids).square().mean(), NAMES)
+    counts = []
+    for who in ([0, 1, 2, 0, 1, 2], [0, 1, 2, 0, 1, 2], [1] * 6, [2, 1, 0, 2, 1, 0], [1] * 6, [0, 1, 2, 0, 1, 2]):
+        with meter.batch(torch.tensor(who)):
+            model(ids).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        counts.append(living())
+    meter.finish()
+    assert len(set(counts[1:])) == 1
 
 
 def test_finishing_takes_the_hooks_off_the_optimizer() -> None:
