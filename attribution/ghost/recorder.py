@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attribution.ghost.calls import ModuleCall, RootCall
 from attribution.ghost.expand import StandIns
 from attribution.ghost.hooks import Hooks
-from attribution.ghost.trees import tensors_in
+from attribution.ghost.trees import map_tensors, tensors_in
 
 AtOnce = Callable[[RootCall], Callable[[ModuleCall, Tensor], bool] | None]
 
@@ -56,9 +56,12 @@ class Recorder:
             opened, random_state = self._open.pop()
             if opened is module:
                 break
+        given = output
         expanded = self._stand_ins.instead_of(module, output)
         if expanded is not None:
             output = expanded[0]
+        elif random_state is not None or not self._open:
+            output = _apart(output)
         if random_state is not None:
             call = ModuleCall(module, self._hooks.names[module], arguments, keywords, random_state)
             call.watch_gradients(output, self._came)
@@ -72,7 +75,7 @@ class Recorder:
                     call.divide = divide
             root.watch_gradients(output, self._came, keep=not root.divided)
             self.roots.append(root)
-        return None if expanded is None else output
+        return None if output is given else output
 
     @property
     def gradients_came(self) -> bool:
@@ -95,6 +98,15 @@ class Recorder:
         if self._first_gradient is not None:
             first, self._first_gradient = self._first_gradient, None
             first()
+
+
+def _apart(output: Any) -> Any:
+    """Several outputs as views of themselves: where one was computed from another, as a model's logits from the hidden
+    states that it returns too, the gradient of a view is what came from outside alone.
+    """
+    if sum(tensor.requires_grad for tensor in tensors_in(output)) < 2:
+        return output
+    return map_tensors(lambda tensor: tensor.view_as(tensor) if tensor.requires_grad else tensor, output)
 
 
 def repeat_backward(

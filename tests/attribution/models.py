@@ -263,3 +263,27 @@ class Keyworded(nn.Module):
 
     def _inner(self, batch: dict) -> Tensor:
         return self.out(self.tokens(batch["ids"]) + self.places(batch["places"]))
+
+
+class Stages(nn.Module):
+    """Without a rule, and returns a tensor together with what it computed from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift, self.gate = nn.Parameter(torch.randn(WIDTH)), nn.Parameter(torch.randn(WIDTH))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        hidden = torch.tanh(x + self.shift)
+        return {"out": hidden * self.gate, "hidden": hidden}
+
+
+class TwoOutputs(nn.Module):
+    """Uses both of what `Stages` returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages, self.out = Stages(), nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.stages(x)
+        return self.out(found["out"] + 0.3 * found["hidden"].square())

@@ -47,6 +47,7 @@ CASES = {
     "rows in another order": (models.Reordering, vectors),
     "a pass without gradients": (models.Teacher, vectors),
     "checkpointed": (models.Checkpointed, vectors),
+    "an output computed from another": (models.TwoOutputs, vectors),
     "positions as long as the batch": (models.Keyworded, lambda: tokens(6, 6)),
 }
 
