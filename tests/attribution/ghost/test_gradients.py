@@ -276,3 +276,14 @@ def test_gradients_zeroed_and_filled_again_outside_are_the_house_s(set_to_none: 
         assert torch.allclose(parts[:4], expected[place.name], rtol=1e-9, atol=1e-14), place.name
         assert torch.allclose(parts[4], 0.6 * place.parameter, rtol=1e-9, atol=1e-14), place.name
     meter.finish()
+
+
+def test_an_inner_output_s_gradient_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_resolver(*_: object) -> None:
+        raise AssertionError("the fallback's gradients did not sum to autograd's")
+
+    monkeypatch.setattr("attribution.ghost.resolve.Resolver.resolve", no_resolver)
+    model, inputs = models.TwoOutputs(), vectors()
+    loss_function = losses(inputs, "mean")
+    expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
+    assert_equal(metered_parts(model, [(inputs, WHO, loss_function)]), expected)
