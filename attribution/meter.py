@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import metadata
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import rfc8785
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,10 +17,11 @@ from torch.optim import Optimizer
 from attribution.errors import BatchError, NonFiniteError, OptionError
 from attribution.ghost.capture import Capture
 from attribution.ghost.gradients import DividedGradient
+from attribution.manifest import checked_details, describe_optimizer, utc, versions
 from attribution.objective import Evaluation, Evaluator, Loss
 from attribution.parameters import ParameterSpace, fingerprint
 from attribution.path import GapBudget, PathAverage, StraightPath
-from attribution.record import MANIFEST_KEYS, Floats, Integers, RunRecord, Step, Steps
+from attribution.record import Floats, Integers, RunRecord, Step, Steps
 from attribution.step import Division, StepDivider
 
 METHODS = ("path", "first_order")
@@ -84,7 +82,7 @@ class InRunShapley:
         self._divider = StepDivider(optimizer, self._space, self._gradient)
         self._method, self._tolerance, self._nodes = method, float(tolerance), nodes
         self._budget = GapBudget(self._tolerance, len(self.tasks), self._gradient.epsilon)
-        self._details = _details(details or {})
+        self._details = checked_details(details or {})
         self._began = datetime.now(UTC)
         self._initial = fingerprint(model)
         self._steps: list[Step] = []
@@ -265,20 +263,12 @@ class InRunShapley:
             columns |= {"values": np.zeros((0, len(self.contributors), len(self.tasks))), "nodes": np.zeros(0)}
             columns |= {"rows": np.zeros((0, len(self.contributors)))}
         details = {
-            "began_at": _utc(self._began),
-            "ended_at": _utc(datetime.now(UTC)),
+            "began_at": utc(self._began),
+            "ended_at": utc(datetime.now(UTC)),
             "method": {"name": self._method, "tolerance": self._tolerance, "nodes": self._nodes},
-            "optimizer": {"class": type(self._optimizer).__name__, "groups": _groups(self._optimizer)},
-            "parameters": {
-                "count": self._space.size,
-                "initial": self._initial,
-                "final": fingerprint(self._model),
-            },
-            "versions": {
-                "python": platform.python_version(),
-                "ghostledger": _version("ghostledger"),
-                **{name: _version(name) for name in ("torch", "numpy", "pyarrow")},
-            },
+            "optimizer": describe_optimizer(self._optimizer),
+            "parameters": {"count": self._space.size, "initial": self._initial, "final": fingerprint(self._model)},
+            "versions": versions(),
             **self._details,
         }
         return RunRecord(
@@ -310,17 +300,6 @@ def _weights(tasks: list[str], given: Mapping[str, float] | None) -> Floats:
     return weights
 
 
-def _details(given: Mapping[str, Any]) -> dict[str, Any]:
-    own = {"began_at", "ended_at", "method", "optimizer", "parameters", "versions"} | MANIFEST_KEYS
-    if taken := sorted(own & set(given)):
-        raise OptionError(f"details must not hold {taken[0]!r}: the record says that itself")
-    try:
-        rfc8785.dumps(dict(given))  # now, and not when the run is over and cannot be saved
-    except (rfc8785.CanonicalizationError, ValueError) as error:
-        raise OptionError(f"details must be JSON (whole numbers up to 2**53 - 1): {error}") from error
-    return {"seeds": {"torch": str(torch.initial_seed())}, **given}
-
-
 def _indices(who: Tensor | Sequence[int], contributors: list[str]) -> Tensor:
     indices = torch.as_tensor(who).detach().cpu()
     if indices.dim() != 1 or not len(indices) or indices.is_floating_point() or indices.dtype == torch.bool:
@@ -330,25 +309,3 @@ def _indices(who: Tensor | Sequence[int], contributors: list[str]) -> Tensor:
         row = int(wrong[0])
         raise BatchError(f"row {row}: contributor index {int(indices[row])} is not in 0..{len(contributors) - 1}")
     return indices.long()
-
-
-def _groups(optimizer: Optimizer) -> list[dict[str, Any]]:
-    def plain(value: Any) -> Any:
-        if isinstance(value, (Tensor, np.generic)):
-            value = value.item() if getattr(value, "numel", lambda: 1)() == 1 else repr(value)
-        if isinstance(value, (tuple, list)):
-            return [plain(item) for item in value]
-        return value if isinstance(value, (bool, int, float, str)) or value is None else repr(value)
-
-    return [{key: plain(value) for key, value in g.items() if key != "params"} for g in optimizer.param_groups]
-
-
-def _utc(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"

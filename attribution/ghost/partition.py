@@ -19,6 +19,11 @@ class Layout:
     axis: int
     rows: Tensor  # [length of the axis]
 
+    @cached_property
+    def key(self) -> tuple[int, bytes]:
+        """Equal for equal layouts."""
+        return self.axis, self.rows.numpy().tobytes()
+
     def completed(self, rows: int) -> Layout:
         """With the positions that depend on no row filled in, where the others show a regular order.
 

@@ -154,17 +154,17 @@ class Providers:
 
 
 class Partitions:
-    """The partitions of one batch, made once a layout."""
+    """The partitions of one batch, made once for all tensors of the same layout."""
 
     def __init__(self, who: Tensor) -> None:
         self.who = who
-        self._made: dict[int, tuple[Layout, Partition]] = {}
+        self._made: dict[tuple[int, bytes], Partition] = {}
 
     def of(self, layout: Layout) -> Partition:
         """The partition of a tensor with this layout."""
-        if id(layout) not in self._made:
-            self._made[id(layout)] = (layout, Partition(layout, self.who))
-        return self._made[id(layout)][1]
+        if layout.key not in self._made:
+            self._made[layout.key] = Partition(layout, self.who)
+        return self._made[layout.key]
 
 
 def _wanted(places: Mapping[str, Place], only: Collection[str] | None) -> dict[str, Place]:
