@@ -46,6 +46,22 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Allowance:
+    """The gap that a step may leave, ``[tasks]`` in nats: from `least`, not above 0, to `most`, not below."""
+
+    least: Floats
+    most: Floats
+
+    def holds(self, gap: Floats) -> bool:
+        """Whether `gap` ``[tasks]`` is allowed for every task."""
+        return bool(np.all((self.least <= gap) & (gap <= self.most)))
+
+    def half(self) -> Allowance:
+        """The part of half the path."""
+        return Allowance(self.least / 2, self.most / 2)
+
+
+@dataclass(frozen=True)
 class PathAverage:
     """The path-averaged gradients ``[tasks, P]``, and the number of nodes that went into them."""
 
@@ -74,8 +90,8 @@ class StraightPath:
         """The average by the rule with exactly `nodes` nodes."""
         return PathAverage(self._weighted(self._rule(nodes, 0.0, 1.0)), nodes)
 
-    def adaptive(self, allowance: Floats) -> PathAverage:
-        """The average by the cheapest rule of 2, 3 or 5 nodes whose gap is within `allowance` ``[tasks]`` (nats).
+    def adaptive(self, allowance: Allowance) -> PathAverage:
+        """The average by the cheapest rule of 2, 3 or 5 nodes whose gap is within `allowance`.
 
         Where five nodes are not enough the path is halved, at most `DEEPEST_BISECTION` times, each half with its
         part of the allowance. What is still missed then stays in the step's gap.
@@ -83,16 +99,16 @@ class StraightPath:
         gradients = self._segment(0.0, 1.0, allowance, DEEPEST_BISECTION)
         return PathAverage(gradients, len(self._known))
 
-    def _segment(self, low: float, high: float, allowance: Floats, bisections: int) -> Tensor:
+    def _segment(self, low: float, high: float, allowance: Allowance, bisections: int) -> Tensor:
         fall = self._at(low).evaluation.losses - self._at(high).evaluation.losses
         for nodes in (2, 3, 5):
             rule = self._rule(nodes, low, high)
             gap = fall + sum(weight * node.slopes for node, weight in rule)
-            if bool(np.all(np.abs(gap) <= allowance)) or (nodes == 5 and bisections == 0):
+            if allowance.holds(gap) or (nodes == 5 and bisections == 0):
                 return self._weighted(rule)
         middle = (low + high) / 2
-        left = self._segment(low, middle, allowance / 2, bisections - 1)
-        return left.add_(self._segment(middle, high, allowance / 2, bisections - 1))
+        left = self._segment(low, middle, allowance.half(), bisections - 1)
+        return left.add_(self._segment(middle, high, allowance.half(), bisections - 1))
 
     def _rule(self, nodes: int, low: float, high: float) -> list[tuple[Node, float]]:
         length = high - low
@@ -121,7 +137,7 @@ class GapBudget:
 
     Three quarters of the tolerance are spent: half of what is left of them at a time, or a quarter of the tolerance of
     the step's own change where that is more. A step may always leave a fiftieth of the tolerance of its own change,
-    and what the rounding of the loss alone can explain.
+    what the rounding of the loss alone can explain, and what makes good for the gaps of steps before it.
     """
 
     def __init__(self, tolerance: float, tasks: int, epsilon: float) -> None:
@@ -129,19 +145,20 @@ class GapBudget:
         self._spent = np.zeros(tasks)
         self._first: Floats | None = None
 
-    def allowance(self, before: Floats, after: Floats) -> Floats:
-        """The gap ``[tasks]`` in nats that the step from losses `before` to `after` may leave."""
+    def allowance(self, before: Floats, after: Floats) -> Allowance:
+        """The gap that the step from losses `before` to `after` ``[tasks]`` may leave."""
         if self._first is None:
             self._first = before.copy()
-        improvement = np.abs(self._first - after)
+        # While the loss is above where it began there is nothing to spend: the run may yet end with little.
+        improvement = np.maximum(self._first - after, 0.0)
         # A task that hardly moved must not ask for digits that its loss does not have.
         improvement = np.maximum(improvement, 0.01 * improvement.max(initial=0.0))
         left = np.maximum(0.75 * self._tolerance * improvement - np.abs(self._spent), 0.0)
         own = self._tolerance * np.abs(before - after)
         share = np.maximum(left / 2, np.minimum(left, own / 4))
         rounding = 8 * self._epsilon * np.maximum(np.abs(before), np.abs(after))
-        allowance: Floats = np.maximum(np.maximum(share, own / 50), rounding)
-        return allowance
+        either_way = np.maximum(np.maximum(share, own / 50), rounding)
+        return Allowance(-either_way - np.maximum(self._spent, 0.0), either_way + np.maximum(-self._spent, 0.0))
 
     def spend(self, gap: Floats) -> None:
         """Book the `gap` ``[tasks]`` that a step left."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as draw_from
 
 from attribution.objective import Evaluation
-from attribution.path import GapBudget, StraightPath, lobatto
+from attribution.path import Allowance, GapBudget, StraightPath, lobatto
 
 
 @pytest.mark.parametrize("nodes", range(2, 12))
@@ -44,17 +44,17 @@ def path_of(loss, slope) -> StraightPath:
 @given(scale=draw_from.floats(0.1, 40), allowed=draw_from.floats(1e-8, 1e-2))
 def test_refinement_meets_its_allowance(scale: float, allowed: float) -> None:
     path = path_of(lambda s: math.sin(scale * s), lambda s: scale * math.cos(scale * s))
-    average = path.adaptive(np.array([allowed]))
+    average = path.adaptive(Allowance(-np.array([allowed]), np.array([allowed])))
     assert abs(float(average.gradients[0, 0]) - math.sin(scale)) <= allowed * (1 + 1e-6)
 
 
 def test_a_smooth_step_costs_no_more_than_its_ends() -> None:
-    assert path_of(lambda s: s, lambda s: 1.0).adaptive(np.array([1e-9])).nodes == 2
+    assert path_of(lambda s: s, lambda s: 1.0).adaptive(Allowance(np.array([-1e-9]), np.array([1e-9]))).nodes == 2
 
 
 def test_what_cannot_be_refined_any_further_stays_as_gap() -> None:
     kink = path_of(lambda s: abs(s - 1 / math.e), lambda s: math.copysign(1.0, s - 1 / math.e))
-    average = kink.adaptive(np.array([1e-12]))
+    average = kink.adaptive(Allowance(np.array([-1e-12]), np.array([1e-12])))
     assert average.nodes < 200
     assert float(average.gradients[0, 0]) == pytest.approx(1 - 2 / math.e, abs=0.01)
 
@@ -66,7 +66,7 @@ def test_gaps_within_their_allowance_keep_the_run_within_its_tolerance(falls: li
     for fall in [0.5, *falls]:
         before, loss = np.array([loss]), loss - fall
         allowance = budget.allowance(before, np.array([loss]))
-        gap = allowance * rng.choice([-1.0, 1.0])
+        gap = rng.choice([allowance.least, allowance.most])
         budget.spend(gap)
         gaps += float(gap[0])
         rises += max(-fall, 0.0)
