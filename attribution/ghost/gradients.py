@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from attribution.errors import UnaccountedGradientError
@@ -33,11 +33,6 @@ class DividedGradient:
             if place.parameter.requires_grad:
                 hook = partial(lambda where, _: self._arriving(where), place)
                 self._handles.append(place.parameter.register_hook(hook))  # type: ignore[no-untyped-call]
-
-    def view(self, part: int, parameter: nn.Parameter) -> Tensor | None:
-        """Part `part` of the gradient of `parameter`, in its shape, to be added to; None if it is not trained."""
-        place = self.space.place(parameter)
-        return None if place is None else place.of(self.parts[part]).view(parameter.shape)
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:

@@ -287,3 +287,17 @@ def test_an_inner_output_s_gradient_is_counted_once(monkeypatch: pytest.MonkeyPa
     loss_function = losses(inputs, "mean")
     expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
     assert_equal(metered_parts(model, [(inputs, WHO, loss_function)]), expected)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "remedy"),
+    [
+        (torch.compile, "_orig_mod"),
+        (nn.DataParallel, "one device"),
+        (lambda m: torch.jit.trace(m, vectors()), "script"),
+    ],
+)
+def test_models_whose_code_runs_no_hooks_are_refused_by_name(wrap, remedy: str) -> None:
+    model = wrap(nn.Sequential(nn.Linear(models.WIDTH, 3)))
+    with pytest.raises(UnsupportedLayerError, match=remedy):
+        InRunShapley(model, torch.optim.SGD(model.parameters(), lr=0.1), lambda m: m(vectors()).sum(), ["a", "b"])
