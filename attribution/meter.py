@@ -86,6 +86,7 @@ class InRunShapley:
         self._began = datetime.now(UTC)
         self._initial = fingerprint(model)
         self._steps: list[Step] = []
+        self._total: Floats = np.zeros((len(self.contributors), len(self.tasks)))
         self._rows: Integers = np.zeros(len(self.contributors), dtype=np.int64)
         self._here: Evaluation | None = None  # at the parameters as the last metered step left them
         self._start: Tensor | None = None  # the parameters before the step under way
@@ -127,10 +128,7 @@ class InRunShapley:
     @property
     def values(self) -> Floats:
         """Values so far, float64 ``[contributors, tasks]``, nats, unweighted."""
-        total: Floats = np.zeros((len(self.contributors), len(self.tasks)))
-        for step in self._steps:
-            total += step.values
-        return total
+        return self._total.copy()
 
     @property
     def losses(self) -> Floats:
@@ -230,6 +228,7 @@ class InRunShapley:
         if not (np.isfinite(values).all() and np.isfinite(house).all()):
             self._stop("a value")
         self._budget.spend(gap)
+        self._total += values
         self._steps.append(
             Step(len(self._steps), before.losses, after.losses, values, house, gap, nodes, self._rows.copy())
         )

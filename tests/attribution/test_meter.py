@@ -396,6 +396,22 @@ def test_a_parameter_that_the_model_does_not_own_is_refused() -> None:
         InRunShapley(model, torch.optim.SGD([*model.parameters(), temperature], lr=0.1), objective(), NAMES)
 
 
+def test_values_and_losses_can_be_watched_while_the_run_goes_on() -> None:
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, optimizer, objective(), NAMES)
+    assert np.isnan(meter.losses).all()
+    for inputs, targets, who in batches(3, 3):
+        with meter.batch(who):
+            functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seen = meter.values, meter.losses
+    record = meter.finish()
+    assert seen[0] == pytest.approx(record.values)
+    assert (seen[1] == record.steps[-1].loss_after).all()
+
+
 def test_an_objective_in_chunks_is_the_whole_objective() -> None:
     x, y = drawn(40, 77)
     chunks = [(x[i : i + 7], y[i : i + 7]) for i in range(0, 40, 7)]
