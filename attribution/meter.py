@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from attribution.errors import BatchError, NonFiniteError, OptionError
+from attribution.errors import AttributionError, BatchError, NonFiniteError, OptionError
 from attribution.ghost.capture import Capture
 from attribution.ghost.gradients import DividedGradient
 from attribution.manifest import checked_details, describe_optimizer, utc, versions
@@ -160,6 +160,8 @@ class InRunShapley:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._stopped = self._stopped or f"{type(error).__name__}: {error}"
         self.close()
 
     def _before_step(self) -> None:
@@ -193,7 +195,11 @@ class InRunShapley:
         before, start, end = self._here, self._start, self._space.snapshot()
         assert before is not None
         self._gradient.settle()
-        division = self._divider.divide(len(self._steps), start, end)
+        try:
+            division = self._divider.divide(len(self._steps), start, end)
+        except AttributionError as error:
+            self._stopped = str(error)
+            raise
         after = self._evaluate()
         average = self._average(before, after, start, end)
         found = division.values(average.gradients)

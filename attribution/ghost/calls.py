@@ -65,6 +65,7 @@ class RootCall(ModuleCall):
     """A call from the user's own code, with the calls of metered modules that it made."""
 
     calls: list[ModuleCall] = field(default_factory=list)
+    differentiable: bool = False  # something that it returned requires a gradient
     divided: bool = False  # its calls' gradients are divided on arrival
     other_random_states: tuple[Any, Any] | None = None  # Python's and numpy's, when the call began
 

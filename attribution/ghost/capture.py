@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from attribution.errors import RowAxisError
+from attribution.errors import BatchError, RowAxisError
 from attribution.ghost.calls import ModuleCall, RootCall
 from attribution.ghost.expand import StandInOnly, StandIns
 from attribution.ghost.gradients import DividedGradient
@@ -53,32 +53,40 @@ class Capture:
         called when the passes are over, before anything is compared.
         """
         refuse_row_mixing(self._model)
-        alone = bool((who == who[0]).all())
         self._stand_ins.rows = len(who)
         partitions = Partitions(who)
         recorder = Recorder(
             self._hooks,
-            (lambda module: False) if alone else self._metered,
+            self._metered,
             self._stand_ins,
-            None if alone else lambda root: self._at_once(root, partitions),
+            lambda root: self._at_once(root, partitions),
             self._gradient.synchronise,
         )
         try:
             with self._gradient.in_hand():
                 with self._hooks.observed_by(recorder):
                     yield
+                self._check_both_passes(recorder)
                 if recorder.gradients_came:
                     check()
-                    self._divide(recorder.roots, who, axis, alone)
+                    self._divide(recorder.roots, who, axis)
         finally:
             for used in (recorder, *self._repeated):
                 used.release()
             self._repeated.clear()
 
-    def _divide(self, called: list[RootCall], who: Tensor, axis: int | None, alone: bool) -> None:
-        if alone:
-            self._gradient.credit_rest(int(who[0]))
+    def _check_both_passes(self, recorder: Recorder) -> None:
+        if recorder.gradients_came:
             return
+        if self._gradient.arrived:
+            raise BatchError(
+                "gradients arrived from no call of the model inside meter.batch: "
+                "make the forward pass inside the block too, by calling the model"
+            )
+        if any(root.differentiable for root in recorder.roots):
+            raise BatchError("no gradient came back inside meter.batch: call loss.backward() inside the block too")
+
+    def _divide(self, called: list[RootCall], who: Tensor, axis: int | None) -> None:
         roots = [root for root in called if root.received()]
         if all(root.divided for root in roots):
             for root in roots:

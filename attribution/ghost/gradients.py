@@ -28,6 +28,7 @@ class DividedGradient:
         self._dirty = False
         self._magnitudes: dict[str, float] = {}
         self._in_hand = False
+        self.arrived = False  # a gradient of a parameter, since the meter last took things in hand
         self._handles: list[RemovableHandle] = []
         for place in space.places:
             if place.parameter.requires_grad:
@@ -38,6 +39,7 @@ class DividedGradient:
     def in_hand(self) -> Iterator[None]:
         """While the meter itself computes gradients: their arrival says nothing about the user's ``.grad``."""
         before, self._in_hand = self._in_hand, True
+        self.arrived = False
         try:
             yield
         finally:
@@ -51,6 +53,7 @@ class DividedGradient:
 
     def _arriving(self, place: Place) -> None:
         """A gradient from outside a metered batch is about to be accumulated: was ``.grad`` zeroed before it?"""
+        self.arrived = True
         gradient = place.parameter.grad
         if not self._in_hand and (gradient is None or not bool(gradient.any())):
             place.of(self.parts).zero_()
@@ -80,11 +83,6 @@ class DividedGradient:
             mine.mul_(factor)
             total.mul_(factor)
         mine[-1].add_(gradient - total)
-
-    def credit_rest(self, part: int) -> None:
-        """Credit all of ``.grad`` that is not in the parts yet to one part: the batch was one contributor's."""
-        rest = self._gradient() - self.parts.sum(0)
-        self.parts[part].add_(rest)
 
     def note_magnitude(self, places: Iterable[Place], magnitude: float) -> None:
         """Note the size of the terms that were summed into these parameters: rounding is relative to it."""

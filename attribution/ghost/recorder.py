@@ -69,6 +69,7 @@ class Recorder:
             root.calls.append(call)
         if not self._open and torch.is_grad_enabled():
             root.shapes = [tuple(tensor.shape) for tensor in tensors_in(output)]
+            root.differentiable = any(tensor.requires_grad for tensor in tensors_in(output))
             if self._at_once is not None and (divide := self._at_once(root)) is not None:
                 root.divided = True
                 for call in root.calls:

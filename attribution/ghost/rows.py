@@ -99,7 +99,7 @@ def prove_rows(
         first = first or found
         if not any(isinstance(finding, Mixed) for call in found for finding in call.outputs):
             apart.append(found)
-            if root.module is hooks.model:
+            if root.module is hooks.model or rows == 1:
                 break
     if len(apart) > 1:
         raise RowAxisError(root.name, f"its input could hold the {rows} rows along several axes")
@@ -153,7 +153,7 @@ class _Seen:
             if all(value == 0 or value in spelled for value in word.tolist()):
                 positions = torch.tensor([spelled.get(value, -1) for value in word.tolist()])
                 found.append(Layout(axis, positions).completed(rows))
-        return max(found, key=lambda layout: int((layout.rows >= 0).sum())) if found else Mixed()
+        return next((layout for layout in found if layout.regular(rows)), found[0]) if found else Mixed()
 
 
 @dataclass

@@ -18,6 +18,7 @@ from attribution.errors import (
     ObjectiveError,
     OptionError,
     ReconciliationError,
+    UnaccountedGradientError,
     UnsupportedOptimizerError,
 )
 from tests.attribution import models
@@ -303,6 +304,60 @@ def test_what_is_not_finite_stops_the_run_and_leaves_the_record_so_far(where: st
     assert type(record).load(record.save(tmp_path / "record")).values == pytest.approx(record.values)
 
 
+@pytest.mark.parametrize(
+    ("inside", "message"), [("forward", r"backward\(\) inside"), ("backward", "forward pass inside")]
+)
+def test_half_a_batch_inside_the_block_is_refused_and_not_booked_to_the_house(inside: str, message: str) -> None:
+    model = classifier()
+    meter = InRunShapley(model, torch.optim.SGD(model.parameters(), lr=0.1), objective(), NAMES)
+    inputs, targets, who = batches(1, 3)[0]
+    loss = functional.cross_entropy(model(inputs), targets)
+    half = {"forward": lambda: model(inputs), "backward": loss.backward}[inside]
+    with pytest.raises(BatchError, match=message), meter.batch(who):
+        half()
+    meter.close()
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_a_batch_of_one_contributor_s_rows_is_held_to_the_same_rules(rows: int) -> None:
+    model = classifier()
+    meter = InRunShapley(model, torch.optim.SGD(model.parameters(), lr=0.1), objective(), NAMES)
+    inputs, targets = drawn(rows, 1)
+    with pytest.raises(BatchError, match=f"axis of {rows + 3} rows"), meter.batch([1] * (rows + 3)):
+        functional.cross_entropy(model(inputs), targets).backward()
+    model.zero_grad()
+    with pytest.raises(UnaccountedGradientError), meter.batch([1] * rows):
+        (functional.cross_entropy(model(inputs), targets) + model[0].weight.square().sum()).backward()
+    model.zero_grad()
+    with meter.batch([1] * rows):
+        functional.cross_entropy(model(inputs), targets).backward()
+    for place in meter._space.places:
+        parts = place.of(meter._gradient.parts)
+        assert torch.allclose(parts[1], place.parameter.grad.reshape(-1))
+        assert not parts[[0, 2, 3]].any()
+    meter.close()
+
+
+def test_a_run_that_an_error_ended_is_partial() -> None:
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, optimizer, objective(), NAMES)
+
+    def loop() -> None:
+        with meter:
+            inputs, targets, who = batches(1, 3)[0]
+            with meter.batch(who):
+                functional.cross_entropy(model(inputs), targets).backward()
+            optimizer.step()
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError):
+        loop()
+    record = meter.finish()
+    assert (record.complete, len(record.steps)) == (False, 1)
+    assert "the disk is full" in record.stopped
+
+
 def test_an_optimizer_without_a_rule_is_refused_by_name() -> None:
     model = classifier()
     with pytest.raises(UnsupportedOptimizerError, match="RMSprop"):
@@ -325,6 +380,7 @@ def test_an_optimizer_that_does_something_else_fails_the_reconciliation_by_param
     chosen._optimizer_step_post_hooks.move_to_end(-1, last=False)
     with pytest.raises(ReconciliationError, match=r"'2\.weight'"):
         chosen.step()
+    assert not meter.finish().complete
 
 
 @pytest.mark.parametrize(
