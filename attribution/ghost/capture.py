@@ -114,10 +114,10 @@ class Capture:
         """The first batch of its shapes: prove the row axes, then divide the gradients that were kept."""
         proved: list[tuple[RootCall, list[CallFindings]]] = []
         for root in roots:
-            findings = self._proofs.known(root) or self._proofs.prove(root, len(who), axis)
+            findings = self._proofs.known(root) or self._proofs.prove(root, who, axis)
             _check_repeatable(root, findings)
-            if self._expand(root, findings, axis):
-                findings = self._proofs.prove(root, len(who), axis)
+            if self._expand(root, findings, who, axis):
+                findings = self._proofs.prove(root, who, axis)
                 root = self._repeat(root)
                 _check_repeatable(root, findings)
             proved.append((root, findings))
@@ -145,7 +145,7 @@ class Capture:
         repeated.gradients = root.gradients
         return repeated
 
-    def _expand(self, root: RootCall, findings: list[CallFindings], axis: int | None) -> bool:
+    def _expand(self, root: RootCall, findings: list[CallFindings], who: Tensor, axis: int | None) -> bool:
         """Expand the embeddings in `root` that have no row axis, where that changes nothing else."""
         found_any = False
         for call, found in zip(root.calls, findings, strict=True):
@@ -157,7 +157,7 @@ class Capture:
             plain = self._outputs(root)
             for candidate in StandIns.candidates(call.shapes[0]):
                 axes[module] = candidate
-                if self._changes_nothing(plain, root) and self._separates(root, call.name, axis):
+                if self._changes_nothing(plain, root) and self._separates(root, call.name, who, axis):
                     found_any = True
                     break
                 del axes[module]
@@ -176,8 +176,8 @@ class Capture:
         pairs = list(zip(plain, expanded, strict=False))
         return len(plain) == len(expanded) and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
 
-    def _separates(self, root: RootCall, name: str, axis: int | None) -> bool:
-        findings = self._proofs.prove(root, self._stand_ins.rows, axis)
+    def _separates(self, root: RootCall, name: str, who: Tensor, axis: int | None) -> bool:
+        findings = self._proofs.prove(root, who, axis)
         if any(isinstance(finding, Mixed) for found in findings for finding in found.outputs):
             return False
         return all(isinstance(found.outputs[0], Layout) for found in findings if found.name == name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attribution.ghost.calls import RootCall
 from attribution.ghost.expand import StandIns
@@ -39,12 +39,12 @@ class Proofs:
             self._known[root.signature()] = findings
 
     def prove(
-        self, root: RootCall, rows: int, axis: int | None, metered: Callable[[nn.Module], bool] | None = None
+        self, root: RootCall, who: Tensor, axis: int | None, metered: Callable[[nn.Module], bool] | None = None
     ) -> list[CallFindings]:
-        """Probe the call `root` (see `prove_rows`); `metered` says which modules' calls to look at."""
+        """Probe the call `root` (see `prove_rows`), row i being `who[i]`'s; `metered` says whose calls to see."""
         watched = metered or self._metered
-        found = prove_rows(self._hooks, root, rows, watched, self._stand_ins.instead_of, axis)
-        return [self._with_stated(findings, rows) for findings in found]
+        found = prove_rows(self._hooks, root, len(who), watched, self._stand_ins.instead_of, axis)
+        return [self._with_stated(findings, len(who)) for findings in found]
 
     def _with_stated(self, findings: CallFindings, rows: int) -> CallFindings:
         axis = self._stated.get(findings.name)

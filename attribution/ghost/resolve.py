@@ -47,7 +47,7 @@ class Resolver:
             places = [place for place in wrong if any(_owns(inner, place) for inner in module.modules())]
             if not places or not self._providers.may_adopt(module):
                 continue
-            calls = [call for root, _ in roots for call in self._calls_of(module, root, len(who), axis)]
+            calls = [call for root, _ in roots for call in self._calls_of(module, root, who, axis)]
             if not calls or not all(divisible(findings, call) for call, findings in calls):
                 continue
             for cut in (True, False):
@@ -99,7 +99,7 @@ class Resolver:
         return sorted(depth, key=lambda module: -depth[module])
 
     def _calls_of(
-        self, module: nn.Module, root: RootCall, rows: int, axis: int | None
+        self, module: nn.Module, root: RootCall, who: Tensor, axis: int | None
     ) -> list[tuple[ModuleCall, CallFindings]]:
         def only(other: nn.Module) -> bool:
             return other is module
@@ -108,7 +108,7 @@ class Resolver:
         self._repeated.append(recorder)
         wanted: list[Tensor] = [p.parameter for p in self._gradient.space.places if p.parameter.requires_grad]
         repeated = repeat_backward(self._hooks.model, self._hooks, root, recorder, wanted)
-        findings = self._proofs.prove(root, rows, axis, only)
+        findings = self._proofs.prove(root, who, axis, only)
         if len(findings) != len(repeated.calls):
             return []
         return [(c, f) for c, f in zip(repeated.calls, findings, strict=True) if c.gradients]
