@@ -22,7 +22,7 @@ from attribution.objective import Evaluation, Evaluator, Loss
 from attribution.parameters import ParameterSpace, fingerprint
 from attribution.path import GapBudget, PathAverage, StraightPath
 from attribution.record import Floats, Integers, RunRecord, Step, Steps
-from attribution.step import Division, StepDivider
+from attribution.step import StepDivider
 
 METHODS = ("path", "first_order")
 
@@ -44,6 +44,7 @@ class InRunShapley:
         row_axes: axis of the batch's rows in a module's output, by the module's name, where it cannot be proved.
         details: what else the record's manifest is to say, e.g. ``{"data": {contributor: [fingerprint]},
             "objective": {task: fingerprint}, "configuration": {...}, "seeds": {...}}``; must be JSON.
+        keep_displacements: keep each part's displacement in the last step, see `displacements`.
 
     Raises:
         OptionError, UnsupportedOptimizerError, UnsupportedLayerError, ObjectiveError: naming what does not fit.
@@ -65,6 +66,7 @@ class InRunShapley:
         nodes: int | None = None,
         row_axes: Mapping[str, int] | None = None,
         details: Mapping[str, Any] | None = None,
+        keep_displacements: bool = False,
     ) -> None:
         self.contributors = _names(contributors)
         if method not in METHODS:
@@ -94,7 +96,9 @@ class InRunShapley:
         self._in_batch = False
         self._stopped: str | None = None
         self._record: RunRecord | None = None
-        self.last_division: Division | None = None
+        self._displacements: Tensor | None = (
+            self._space.zeros(len(self.contributors) + 1) if keep_displacements else None
+        )
         self._capture = Capture(model, self._gradient, row_axes or {})
         self._handles = [
             optimizer.register_step_pre_hook(lambda *_: self._before_step()),
@@ -134,6 +138,14 @@ class InRunShapley:
     def losses(self) -> Floats:
         """The validation losses ``[tasks]`` after the last step, nats; NaN before the first."""
         return self._steps[-1].loss_after if self._steps else np.full(len(self.tasks), np.nan)
+
+    @property
+    def displacements(self) -> Tensor | None:
+        """What each contributor, and last the house, did to the parameters in the last step, ``[parts, P]``.
+
+        The parameters lie one after another in the model's order. None unless they are kept.
+        """
+        return None if self._displacements is None else self._displacements.clone()
 
     def finish(self, stopped: str | None = None) -> RunRecord:
         """End the run, take all hooks off and return its record.
@@ -195,16 +207,19 @@ class InRunShapley:
         before, start, end = self._here, self._start, self._space.snapshot()
         assert before is not None
         self._gradient.settle()
+        after = self._evaluate()
+        average = self._average(before, after, start, end)
+        if self._displacements is not None:
+            self._displacements.zero_()
         try:
-            division = self._divider.divide(len(self._steps), start, end)
+            found = self._divider.divide(
+                len(self._steps), start, end, gradients=average.gradients, displacements=self._displacements
+            )
         except AttributionError as error:
             self._stopped = str(error)
             raise
-        after = self._evaluate()
-        average = self._average(before, after, start, end)
-        found = division.values(average.gradients)
         self._book(before, after, found[:-1], found[-1], average.nodes)
-        self._here, self._end, self._start, self.last_division = after, end, None, division
+        self._here, self._end, self._start = after, end, None
 
     def _average(self, before: Evaluation, after: Evaluation, start: Tensor, end: Tensor) -> PathAverage:
         displacement = end - start

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,33 +15,7 @@ from attribution.parameters import ParameterSpace, Place
 from attribution.record import Floats
 from attribution.updates import Share, Slot, rule_for
 
-
-@dataclass(frozen=True)
-class Division:
-    """The displacement of one step in parts: the contributors' in order, then the house's."""
-
-    shares: list[tuple[Place, Share]]
-    parts: int
-
-    def values(self, gradients: Tensor) -> Floats:
-        """Minus each part's displacement times `gradients` ``[tasks, P]``: its value, ``[parts, tasks]``, in nats."""
-        found = torch.zeros(self.parts, len(gradients), dtype=torch.float64)
-        for place, share in self.shares:
-            local = place.of(gradients)
-            found.sub_((share.linear @ (local * share.scale).t()).double().cpu())
-            if share.decay is not None:
-                found[-1].sub_((local @ share.decay).double().cpu())
-        values: Floats = found.numpy().copy()
-        return values
-
-    def displacements(self, space: ParameterSpace) -> Tensor:
-        """Each part's displacement in full, ``[parts, P]``: for checks on small models."""
-        full = space.zeros(self.parts)
-        for place, share in self.shares:
-            place.of(full).copy_(share.linear * share.scale)
-            if share.decay is not None:
-                place.of(full)[-1].add_(share.decay)
-        return full
+STRETCH = 1 << 16  # elements divided at a time: few enough that all parts of them stay in a core's cache
 
 
 class StepDivider:
@@ -54,45 +29,95 @@ class StepDivider:
         self._optimizer, self._space, self._gradient = optimizer, space, gradient
         self._memory: Tensor | None = None
         self._had_memory: dict[str, bool] = {}
+        self._earlier: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
+        self._ones = torch.ones(len(gradient.parts), dtype=space.dtype, device=space.device)
+
+    @property
+    def buffers(self) -> int:
+        """How many buffers of [parts, P] it holds or may come to hold."""
+        return int(any(self._rule.remembers(group) for _, group in self._grouped()))
 
     def before_step(self) -> None:
-        """Note which parameters the optimizer already remembers something of.
+        """Note what the optimizer already remembers of each parameter.
 
         What it remembered before the meter came belongs to the house.
         """
         for place, group in self._grouped():
-            held = self._rule.memory(self._optimizer.state.get(place.parameter, {}))
+            state = self._optimizer.state.get(place.parameter, {})
+            held = self._rule.memory(state)
             self._had_memory[place.name] = held is not None
             if held is not None and place.name not in self._seen:
                 place.of(self._remembered())[-1].copy_(held.detach().reshape(-1))
             if held is not None or self._rule.remembers(group):
                 self._seen.add(place.name)
+            kept = [(name, state[name]) for name in self._rule.keeps(group) if name in state]
+            self._earlier[place.name] = {n: v.clone() if isinstance(v, Tensor) else v for n, v in kept}
 
-    def divide(self, step: int, start: Tensor, end: Tensor) -> Division:
-        """Divide the step just taken from `start` to `end` ``[P]``.
+    def divide(
+        self,
+        step: int,
+        start: Tensor,
+        end: Tensor,
+        *,
+        gradients: Tensor | None = None,
+        displacements: Tensor | None = None,
+        credited: Tensor | None = None,
+    ) -> Floats:
+        """Divide the step just taken from `start` to `end` ``[P]`` and return minus each part's displacement times
+        `gradients` ``[tasks, P]``: its value, float64 ``[parts, tasks]`` in nats (zero tasks without gradients).
 
-        Raises `ReconciliationError`, naming the parameter, if the parts do not add up to what it did.
+        Each part's displacement is added to `displacements` ``[parts, P]``; `credited` ``[tasks, P]`` is overwritten
+        with `gradients` as gradients with respect to the training gradient of this step (see `Share.life`).
+
+        Raises `ReconciliationError`, naming the parameter, if the parts do not add up to what the step did.
         """
-        shares = []
+        found = torch.zeros(len(self._ones), 0 if gradients is None else len(gradients), dtype=torch.float64)
+        if credited is not None:
+            credited.zero_()
         for place, group in self._grouped():
             if place.parameter.grad is None:
                 self._check_still(place, step, start, end)
                 continue
-            slot = Slot(
-                options=group,
-                state=self._optimizer.state.get(place.parameter, {}),
-                start=place.of(start),
-                gradient=place.of(self._gradient.parts),
-                memory=place.of(self._remembered()) if self._rule.remembers(group) else None,
-                fresh=not self._had_memory.get(place.name, False),
-            )
-            share = self._rule.divide(slot)
-            self._reconcile(place, share, step, start, end)
-            shares.append((place, share))
-        return Division(shares, len(self._gradient.parts))
+            for slot, where in self._slots(place, group, start):
+                share = self._rule.divide(slot)
+                self._reconcile(place, share, step, start[where], end[where])
+                if gradients is not None:
+                    local = gradients[:, where]
+                    found -= (share.linear @ (local * share.scale).t()).double().cpu()
+                    if share.decay is not None:
+                        found[-1] -= (local @ share.decay).double().cpu()
+                    if credited is not None:
+                        credited[:, where] = share.credited(local)
+                if displacements is not None:
+                    _displace(displacements[:, where], share)
+        values: Floats = found.numpy().copy()
+        return values
 
-    def _grouped(self) -> list[tuple[Place, dict[str, object]]]:
+    def _slots(self, place: Place, group: Mapping[str, Any], start: Tensor) -> Iterator[tuple[Slot, slice]]:
+        """The parameter's elements in slots, each with where they lie in the flat vector."""
+        remembered = self._remembered() if self._rule.remembers(group) else None
+        length = place.stop - place.start
+        stretch = length if self._rule.whole else STRETCH
+        for low in range(0, length, max(stretch, 1)):
+            span = slice(low, min(low + stretch, length))
+            where = slice(place.start + span.start, place.start + span.stop)
+            yield (
+                Slot(
+                    options=group,
+                    shape=tuple(place.parameter.shape),
+                    start=start[where],
+                    gradient=self._gradient.parts[:, where],
+                    memory=None if remembered is None else remembered[:, where],
+                    fresh=not self._had_memory.get(place.name, False),
+                    span=span,
+                    after=self._optimizer.state.get(place.parameter, {}),
+                    earlier=self._earlier.get(place.name, {}),
+                ),
+                where,
+            )
+
+    def _grouped(self) -> list[tuple[Place, dict[str, Any]]]:
         found = []
         for group in self._optimizer.param_groups:
             for parameter in group["params"]:
@@ -111,10 +136,9 @@ class StepDivider:
         if not torch.equal(place.of(start), place.of(end)):
             raise ReconciliationError(place.name, step, 1.0)
 
-    def _reconcile(self, place: Place, share: Share, step: int, start: Tensor, end: Tensor) -> None:
-        before, after = place.of(start), place.of(end)
+    def _reconcile(self, place: Place, share: Share, step: int, before: Tensor, after: Tensor) -> None:
         moved = after - before
-        claimed = share.linear.sum(0) * share.scale
+        claimed = (self._ones @ share.linear).mul_(share.scale)
         if share.decay is not None:
             claimed += share.decay
         missing = float((claimed - moved).norm())
@@ -126,3 +150,12 @@ class StepDivider:
         rounding += 1000 * epsilon * float((share.linear.abs().sum(0) * share.scale).norm())
         if not missing <= rounding:
             raise ReconciliationError(place.name, step, missing / max(float(moved.norm()), 1e-300))
+
+
+def _displace(displacements: Tensor, share: Share) -> None:
+    if isinstance(share.scale, Tensor):
+        displacements.addcmul_(share.linear, share.scale)
+    else:
+        displacements.add_(share.linear, alpha=share.scale)
+    if share.decay is not None:
+        displacements[-1].add_(share.decay)

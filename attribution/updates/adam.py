@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attribution.updates.rule import Share, Slot, register
+from attribution.updates.rule import Share, Slot, UpdateRule, lifetime, register
 
 
 @register(torch.optim.Adam)
-class AdamRule:
+class AdamRule(UpdateRule):
     """Δ_c = −η/(1−β₁ᵗ) · m_c / (√v̂ + ε), with v̂ the optimizer's own (Kingma & Ba 2015, algorithm 1)."""
 
     decoupled = False
@@ -28,7 +28,7 @@ class AdamRule:
 
     def divide(self, slot: Slot) -> Share:
         """Divide the step; decoupled decay moves the house, L2 decay enters its part of the gradient."""
-        options, state, direction = slot.options, slot.state, slot.gradient
+        options, direction = slot.options, slot.gradient
         assert slot.memory is not None
         learning_rate, weight_decay = float(options["lr"]), float(options["weight_decay"])
         beta1, beta2 = (float(beta) for beta in options["betas"])
@@ -38,12 +38,15 @@ class AdamRule:
         if weight_decay != 0 and not decoupled:
             direction[-1].add_(slot.start, alpha=weight_decay)
         slot.memory.mul_(beta1).add_(direction, alpha=1 - beta1)
-        steps = float(state["step"])
-        second = state["max_exp_avg_sq" if options["amsgrad"] else "exp_avg_sq"].reshape(-1).to(slot.memory.dtype)
+        steps = slot.number("step")
+        second = slot.state("max_exp_avg_sq" if options["amsgrad"] else "exp_avg_sq")
         denominator = (second.sqrt() / (1 - beta2**steps) ** 0.5).add_(options["eps"])
-        scale = (-learning_rate / (1 - beta1**steps)) / denominator
+        inverse = denominator.reciprocal_()
+        scale = inverse * (-learning_rate / (1 - beta1**steps))
+        sign = -1.0 if options["maximize"] else 1.0
+        life = inverse.mul_(-sign * learning_rate * lifetime(beta1, int(steps)))
         decay = slot.start * (-learning_rate * weight_decay) if weight_decay != 0 and decoupled else None
-        return Share(slot.memory, scale, decay)
+        return Share(slot.memory, scale, decay, life)
 
 
 @register(torch.optim.AdamW)

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attribution.updates.rule import Share, Slot, register
+from attribution.updates.rule import Share, Slot, UpdateRule, register
 
 
 @register(torch.optim.SGD)
-class SGDRule:
+class SGDRule(UpdateRule):
     """Δ_c = −η d_c, with d_c the gradient or the momentum of part c (torch.optim.SGD's documented algorithm)."""
 
     def remembers(self, options: Mapping[str, Any]) -> bool:
@@ -27,15 +27,19 @@ class SGDRule:
     def divide(self, slot: Slot) -> Share:
         """Divide the step; L2 weight decay enters the house's part of the gradient and so its momentum."""
         options, direction = slot.options, slot.gradient
+        rate = -float(options["lr"])
+        life = -rate if options["maximize"] else rate
         if options["maximize"]:
             direction.neg_()
         if options["weight_decay"] != 0:
             direction[-1].add_(slot.start, alpha=float(options["weight_decay"]))
         if slot.memory is not None:
             momentum = float(options["momentum"])
+            undamped = 1.0 if slot.fresh else 1 - float(options["dampening"])
             if slot.fresh:
                 slot.memory.copy_(direction)
             else:
-                slot.memory.mul_(momentum).add_(direction, alpha=1 - float(options["dampening"]))
+                slot.memory.mul_(momentum).add_(direction, alpha=undamped)
             direction = direction.add_(slot.memory, alpha=momentum) if options["nesterov"] else slot.memory
-        return Share(direction, -float(options["lr"]))
+            life *= undamped / (1 - momentum) if momentum < 1 else 1.0
+        return Share(direction, rate, life=life)

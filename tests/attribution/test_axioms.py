@@ -68,17 +68,14 @@ def test_many_nodes_equal_the_integral_of_the_definition(optimizer: str) -> None
     model = classifier()
     chosen = OPTIMIZERS[optimizer](list(model.parameters()))
     loss_of = objective()
-    meter = InRunShapley(model, chosen, loss_of, NAMES, nodes=9)
+    meter = InRunShapley(model, chosen, loss_of, NAMES, nodes=9, keep_displacements=True)
     for inputs, targets, who in batches(3, 3):
         with meter.batch(who):
             functional.cross_entropy(model(inputs), targets).backward()
         start = torch.cat([p.detach().reshape(-1).clone() for p in model.parameters()])
         chosen.step()
         chosen.zero_grad()
-    division = meter.last_division
-    record = meter.finish()
-    assert division is not None
-    parts = division.displacements(meter._space)
+    record, parts = meter.finish(), meter.displacements
     displacement = parts.sum(0)
     expected = np.zeros(len(parts))
     panels = 400  # midpoint rule: error O(panels⁻²), an oracle that shares nothing with Gauss-Lobatto
@@ -101,14 +98,14 @@ def test_on_a_quadratic_loss_the_path_value_is_the_shapley_value(optimizer: str)
     def loss_of(m):
         return (m(x) - target).square().mean()
 
-    meter = InRunShapley(model, chosen, loss_of, NAMES, nodes=3)
+    meter = InRunShapley(model, chosen, loss_of, NAMES, nodes=3, keep_displacements=True)
     for inputs, targets, who in batches(4, 4):
         with meter.batch(who):
             functional.cross_entropy(model(inputs), targets).backward()
         start = torch.cat([p.detach().reshape(-1).clone() for p in model.parameters()])
         chosen.step()
         chosen.zero_grad()
-    record, parts = meter.finish(), meter.last_division.displacements(meter._space)
+    record, parts = meter.finish(), meter.displacements
 
     def losses_at(theta):
         torch.nn.utils.vector_to_parameters(theta, model.parameters())

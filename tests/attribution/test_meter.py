@@ -171,7 +171,7 @@ def test_noise_added_to_the_gradients_is_the_house_s() -> None:
     model = classifier()
     noise = [torch.randn_like(p) * 0.3 for p in model.parameters()]
     chosen = torch.optim.SGD(model.parameters(), lr=0.1)
-    meter = InRunShapley(model, chosen, objective(), NAMES)
+    meter = InRunShapley(model, chosen, objective(), NAMES, keep_displacements=True)
     inputs, targets, who = batches(1, 3)[0]
     with meter.batch(who):
         functional.cross_entropy(model(inputs), targets).backward()
@@ -179,7 +179,7 @@ def test_noise_added_to_the_gradients_is_the_house_s() -> None:
     for parameter, extra in zip(model.parameters(), noise, strict=True):
         parameter.grad.add_(extra)
     chosen.step()
-    parts = meter.last_division.displacements(meter._space)
+    parts = meter.displacements
     flat_noise = torch.cat([n.reshape(-1) for n in noise])
     assert parts[-1] == pytest.approx(-0.1 * flat_noise, abs=1e-12)
     assert parts[:-1].sum(0) == pytest.approx(-0.1 * torch.cat([g.reshape(-1) for g in clean]), abs=1e-12)
@@ -189,14 +189,14 @@ def test_noise_added_to_the_gradients_is_the_house_s() -> None:
 def test_clipping_by_value_is_the_house_s() -> None:
     model = classifier()
     chosen = torch.optim.SGD(model.parameters(), lr=0.1)
-    meter = InRunShapley(model, chosen, objective(), NAMES)
+    meter = InRunShapley(model, chosen, objective(), NAMES, keep_displacements=True)
     inputs, targets, who = batches(1, 3)[0]
     with meter.batch(who):
         functional.cross_entropy(model(inputs), targets).backward()
     clean = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
     nn.utils.clip_grad_value_(model.parameters(), float(clean.abs().median()))
     chosen.step()
-    parts = meter.last_division.displacements(meter._space)
+    parts = meter.displacements
     assert parts[:-1].sum(0) == pytest.approx(-0.1 * clean, abs=1e-12)
     meter.finish()
 
@@ -238,7 +238,7 @@ def test_parameters_edited_by_hand_between_steps_move_the_house_only() -> None:
 def test_gradients_from_outside_the_batches_are_the_house_s() -> None:
     model = classifier()
     chosen = torch.optim.SGD(model.parameters(), lr=0.1)
-    meter = InRunShapley(model, chosen, objective(), NAMES)
+    meter = InRunShapley(model, chosen, objective(), NAMES, keep_displacements=True)
     for inputs, targets, who in batches(3, 3):
         with meter.batch(who):
             functional.cross_entropy(model(inputs), targets).backward()
@@ -247,7 +247,7 @@ def test_gradients_from_outside_the_batches_are_the_house_s() -> None:
         start = torch.cat([p.detach().reshape(-1).clone() for p in model.parameters()])
         chosen.step()
         chosen.zero_grad()
-        parts = meter.last_division.displacements(meter._space)
+        parts = meter.displacements
         assert parts[:-1].sum(0) == pytest.approx(-0.1 * clean, abs=1e-12)
         assert parts[-1] == pytest.approx(-0.1 * 0.2 * start, abs=1e-12)
     meter.finish()
@@ -522,13 +522,13 @@ def test_first_order_is_the_gradient_at_the_start_times_the_displacement() -> No
     model = classifier()
     chosen = torch.optim.AdamW(model.parameters(), lr=0.05)
     goal = objective()
-    meter = InRunShapley(model, chosen, goal, NAMES, method="first_order")
+    meter = InRunShapley(model, chosen, goal, NAMES, method="first_order", keep_displacements=True)
     inputs, targets, who = batches(1, 3)[0]
     gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(goal(model), list(model.parameters()))])
     with meter.batch(who):
         functional.cross_entropy(model(inputs), targets).backward()
     chosen.step()
-    parts = meter.last_division.displacements(meter._space)
+    parts = meter.displacements
     record = meter.finish()
     assert record.values[:, 0] == pytest.approx(-(parts[:-1] @ gradient).numpy())
     assert record.steps[0].nodes == 1
