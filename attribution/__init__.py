@@ -9,10 +9,15 @@ from attribution.record import RunRecord
 if TYPE_CHECKING:
     from attribution.meter import InRunShapley
     from attribution.objective import Objective
+    from attribution.retraining import exact_retraining
 
-__all__ = ["AttributionError", "InRunShapley", "Objective", "RunRecord"]
+__all__ = ["AttributionError", "InRunShapley", "Objective", "RunRecord", "exact_retraining"]
 
-_LAZY = {"InRunShapley": "attribution.meter", "Objective": "attribution.objective"}
+_LAZY = {
+    "InRunShapley": "attribution.meter",
+    "Objective": "attribution.objective",
+    "exact_retraining": "attribution.retraining",
+}
 
 
 def __getattr__(name: str) -> Any:  # torch is loaded only when something here needs it

@@ -6,7 +6,7 @@ seeds), and each coalition is asked for once. Nothing here needs torch until a s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import factorial
 from typing import TYPE_CHECKING
@@ -24,6 +24,8 @@ MOST_PLAYERS = 12
 
 Masks = npt.NDArray[np.bool_]
 Utility = Callable[[Masks], npt.ArrayLike]
+# Whether prefixes of worth [n, *shape] are as good as all players, from the worth of none and of all [*shape].
+Near = Callable[[Floats, Floats, Floats], Masks]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Game:
     `evaluate` takes masks, bool ``[n, players]``, all different, and gives n utilities.
     """
 
-    def __init__(self, evaluate: Callable[[Masks], list[npt.ArrayLike]], players: int) -> None:
+    def __init__(self, evaluate: Callable[[Masks], Sequence[npt.ArrayLike]], players: int) -> None:
         self.players = players
         self._evaluate = evaluate
         self._known: dict[bytes, Floats] = {}
@@ -102,7 +104,7 @@ def sampled_shapley(
     """
     orders = antithetic_orders(players, permutations, seed)
     game = Game.of(utility, players)
-    gains, missed = joining_gains(game, orders, truncation)
+    gains, missed = joining_gains(game, orders, within(truncation))
     return ShapleyValues(gains.mean(0), pair_errors(gains), missed.mean(0), permutations, len(game))
 
 
@@ -178,26 +180,37 @@ def antithetic_orders(players: int, permutations: int, seed: int) -> Integers:
     return orders
 
 
-def joining_gains(game: Game, orders: Integers, truncation: float = 0.0) -> tuple[Floats, Floats]:
-    """What each player adds on joining, ``[permutations, players, *shape]``, and what truncation left out of it.
+def within(truncation: float) -> Near | None:
+    """The test of whether a prefix is within `truncation` of what all players earn, in every component.
 
-    The latter is ``[permutations, *shape]``: the worth of all above that of the prefix after which the players got 0.
     Raises `OptionError` for a truncation outside [0, 1).
     """
     if not 0 <= truncation < 1:
         raise OptionError(f"truncation is a part of what all players earn, from 0 to below 1, not {truncation}")
+
+    def near(worth: Floats, none: Floats, full: Floats) -> Masks:
+        close = np.abs(full - worth) <= truncation * np.abs(full - none)
+        return np.array([every.all() for every in close])
+
+    return near if truncation else None
+
+
+def joining_gains(game: Game, orders: Integers, near: Near | None = None) -> tuple[Floats, Floats]:
+    """What each player adds on joining, ``[permutations, players, *shape]``, and what truncation left out of it.
+
+    The latter is ``[permutations, *shape]``: the worth of all above that of the first prefix that is `near`, after
+    which the players got 0.
+    """
     count, players = orders.shape
     none, full = game.worth(np.array([[False] * players, [True] * players]))
-    near = truncation * np.abs(full - none)
     gains = np.zeros((count, players, *none.shape))
     worth = np.repeat(none[None], count, axis=0)
     joined = np.zeros((count, players), dtype=bool)
     walking = np.arange(count)
     # All permutations take a step together, so that the game is asked for many coalitions at a time.
     for place in range(players):
-        if truncation:
-            close = (np.abs(full - worth[walking]) <= near).reshape(len(walking), -1).all(axis=1)
-            walking = walking[~close]
+        if near is not None:
+            walking = walking[~near(worth[walking], none, full)]
             if not len(walking):
                 break
         player = orders[walking, place]
