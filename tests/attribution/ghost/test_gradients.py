@@ -7,25 +7,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as draw_from
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers.pytorch_utils import Conv1D
 
 from attribution import InRunShapley
 from attribution.errors import RowAxisError, UnaccountedGradientError, UnsupportedLayerError
 from tests.attribution import models
+from tests.attribution.ghost.metered import (
+    ROWS,
+    TIME,
+    WHO,
+    assert_equal,
+    losses,
+    metered_parts,
+    tokens,
+    vectors,
+)
 from tests.attribution.oracle import contributor_gradients
-
-ROWS, TIME = 6, 4
-WHO = torch.tensor([2, 0, 0, 3, 2, 0])  # unequal, unsorted, contributor 1 missing
-
-
-def vectors(rows: int = ROWS) -> Tensor:
-    return torch.randn(rows, models.WIDTH)
-
-
-def tokens(rows: int = ROWS, time: int = TIME) -> Tensor:
-    return torch.randint(1, models.VOCABULARY, (rows, time))
-
 
 CASES = {
     "mlp": (models.Perceptron, vectors),
@@ -52,42 +48,7 @@ CASES = {
 }
 
 
-def losses(inputs: Tensor, kind: str):
-    def mean(outputs: Tensor) -> Tensor:
-        return (outputs - 1).square().mean()
-
-    def total(outputs: Tensor) -> Tensor:
-        return outputs.cos().sum()
-
-    def masked(outputs: Tensor) -> Tensor:
-        targets = (torch.arange(outputs[..., 0].numel()) % outputs.shape[-1]).reshape(-1)
-        targets[::3] = -100
-        return functional.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), targets, ignore_index=-100)
-
-    return {"mean": mean, "sum": total, "padding-masked": masked}[kind]
-
-
-def metered_parts(model: nn.Module, batches, contributors: int = 4, axis=None, loss_of=None) -> dict[str, Tensor]:
-    """The meter's divided gradient after the given batches ``(inputs, who, loss)``, before the step."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    meter = InRunShapley(model, optimizer, lambda m: m(batches[0][0]).square().mean(), [*"abcdefgh"[:contributors]])
-    for inputs, who, loss_function in batches:
-        with meter.batch(who, axis=axis):
-            loss_function(model(inputs)).backward()
-    parts = meter._gradient.parts.clone()
-    names = {place.name: place for place in meter._space.places}
-    meter.close()
-    return {n: place.of(parts)[:contributors].reshape(-1, *place.parameter.shape) for n, place in names.items()}
-
-
-def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    largest = max(float(part.abs().max()) for part in expected.values())
-    for name, part in expected.items():
-        assert torch.allclose(found[name], part, rtol=1e-9, atol=1e-11 * largest), name
-
-
-@pytest.mark.parametrize("kind", ["mean", "sum", "padding-masked"])
+@pytest.mark.parametrize("kind", ["mean", "sum", "padding-masked", "weighted", "several terms"])
 @pytest.mark.parametrize("case", CASES)
 def test_parts_equal_a_backward_pass_per_contributor(case: str, kind: str) -> None:
     build, draw = CASES[case]
@@ -227,35 +188,6 @@ def test_embeddings_that_cannot_be_divided_are_refused(option: dict) -> None:
     model = nn.Sequential(nn.Embedding(11, 8, **option))
     with pytest.raises(UnsupportedLayerError, match="'0'"):
         metered_parts(model, [(tokens(), WHO, losses(tokens(), "mean"))])
-
-
-RULES = {
-    "linear and layer norm": (models.Perceptron, vectors),
-    "linear without bias": (lambda: models.Perceptron(bias=False), vectors),
-    "embedding with padding": (
-        lambda: nn.Sequential(nn.Embedding(11, 8, padding_idx=0), nn.LayerNorm(8, eps=0.1), nn.Linear(8, 3)),
-        lambda: tokens() * (torch.rand(ROWS, TIME) > 0.4),
-    ),
-    "layer norm over two axes, without a bias": (
-        lambda: nn.Sequential(nn.Linear(8, 8), nn.LayerNorm((4, 8), bias=False)),
-        lambda: torch.randn(ROWS, 4, 8),
-    ),
-    "transformers' Conv1D": (lambda: nn.Sequential(Conv1D(12, 8), nn.Tanh(), Conv1D(3, 12)), vectors),
-}
-
-
-@pytest.mark.parametrize("case", RULES)
-def test_a_rule_is_right_without_the_fallback_s_help(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_fallback(*_: object, **__: object) -> None:
-        raise AssertionError("the rule's gradients did not sum to autograd's")
-
-    monkeypatch.setattr("attribution.ghost.resolve.Resolver.resolve", no_fallback)
-    monkeypatch.setattr("attribution.ghost.providers.Providers.by_fallback", no_fallback)
-    build, draw = RULES[case]
-    model, inputs = build(), draw()
-    loss_function = losses(inputs, "sum")
-    expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
-    assert_equal(metered_parts(model, [(inputs, WHO, loss_function)]), expected)
 
 
 @pytest.mark.parametrize("set_to_none", [True, False])
