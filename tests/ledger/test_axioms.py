@@ -107,6 +107,6 @@ def test_a_record_without_a_step_is_not_valued() -> None:
     empty = synthetic_record({"alice": [0.0]}, steps=1)
     none = {
         name: getattr(empty.steps, name)[:0]
-        for name in ("loss_before", "loss_after", "values", "house", "gap", "nodes", "rows")
+        for name in ("loss_before", "loss_after", "values", "house", "gap", "nodes", "rows", "length")
     }
     assert "no step" in failures(replace(empty, steps=replace(empty.steps, **none)))["efficiency"]
