@@ -79,7 +79,7 @@ class StepDivider:
             if place.parameter.grad is None:
                 self._check_still(place, step, start, end)
                 continue
-            for slot, where in self._slots(place, group, start):
+            for slot, where in self._slots(place, group, start, end):
                 share = self._rule.divide(slot)
                 self._reconcile(place, share, step, start[where], end[where])
                 if gradients is not None:
@@ -94,7 +94,9 @@ class StepDivider:
         values: Floats = found.numpy().copy()
         return values
 
-    def _slots(self, place: Place, group: Mapping[str, Any], start: Tensor) -> Iterator[tuple[Slot, slice]]:
+    def _slots(
+        self, place: Place, group: Mapping[str, Any], start: Tensor, end: Tensor
+    ) -> Iterator[tuple[Slot, slice]]:
         """The parameter's elements in slots, each with where they lie in the flat vector."""
         remembered = self._remembered() if self._rule.remembers(group) else None
         length = place.stop - place.start
@@ -107,6 +109,7 @@ class StepDivider:
                     options=group,
                     shape=tuple(place.parameter.shape),
                     start=start[where],
+                    end=end[where],
                     gradient=self._gradient.parts[:, where],
                     memory=None if remembered is None else remembered[:, where],
                     fresh=not self._had_memory.get(place.name, False),

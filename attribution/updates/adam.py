@@ -11,14 +11,11 @@ from torch import Tensor
 from attribution.updates.rule import Share, Slot, UpdateRule, lifetime, register
 
 
-@register(torch.optim.Adam)
-class AdamRule(UpdateRule):
-    """Δ_c = −η/(1−β₁ᵗ) · m_c / (√v̂ + ε), with v̂ the optimizer's own (Kingma & Ba 2015, algorithm 1)."""
-
-    decoupled = False
+class FirstMomentRule(UpdateRule):
+    """What every optimizer with a first moment ``exp_avg`` shares."""
 
     def remembers(self, options: Mapping[str, Any]) -> bool:
-        """Adam always keeps a first moment."""
+        """They always keep one."""
         return True
 
     def memory(self, state: Mapping[str, Any]) -> Tensor | None:
@@ -26,27 +23,29 @@ class AdamRule(UpdateRule):
         moment: Tensor | None = state.get("exp_avg")
         return moment
 
+
+@register(torch.optim.Adam)
+class AdamRule(FirstMomentRule):
+    """Δ_c = −η/(1−β₁ᵗ) · m_c / (√v̂ + ε), with v̂ the optimizer's own (Kingma & Ba 2015, algorithm 1)."""
+
+    decoupled = False
+
     def divide(self, slot: Slot) -> Share:
         """Divide the step; decoupled decay moves the house, L2 decay enters its part of the gradient."""
-        options, direction = slot.options, slot.gradient
+        options = slot.options
         assert slot.memory is not None
         learning_rate, weight_decay = float(options["lr"]), float(options["weight_decay"])
         beta1, beta2 = (float(beta) for beta in options["betas"])
         decoupled = options.get("decoupled_weight_decay", self.decoupled)
-        if options["maximize"]:
-            direction.neg_()
-        if weight_decay != 0 and not decoupled:
-            direction[-1].add_(slot.start, alpha=weight_decay)
+        direction = slot.direction(0.0 if decoupled else weight_decay)
         slot.memory.mul_(beta1).add_(direction, alpha=1 - beta1)
         steps = slot.number("step")
         second = slot.state("max_exp_avg_sq" if options["amsgrad"] else "exp_avg_sq")
         denominator = (second.sqrt() / (1 - beta2**steps) ** 0.5).add_(options["eps"])
         inverse = denominator.reciprocal_()
         scale = inverse * (-learning_rate / (1 - beta1**steps))
-        sign = -1.0 if options["maximize"] else 1.0
-        life = inverse.mul_(-sign * learning_rate * lifetime(beta1, int(steps)))
-        decay = slot.start * (-learning_rate * weight_decay) if weight_decay != 0 and decoupled else None
-        return Share(slot.memory, scale, decay, life)
+        life = inverse.mul_((learning_rate if slot.uphill else -learning_rate) * lifetime(beta1, int(steps)))
+        return Share(slot.memory, scale, slot.shrinkage(learning_rate * weight_decay if decoupled else 0.0), life)
 
 
 @register(torch.optim.AdamW)

@@ -27,6 +27,7 @@ class Slot:
     options: Mapping[str, Any]  # the parameter's group, as it was in this step
     shape: tuple[int, ...]  # the whole parameter's
     start: Tensor  # [n], the parameter before the step
+    end: Tensor  # [n], after it; a rule needs it only where the optimizer rounds more coarsely than the parameter
     gradient: Tensor  # [parts, n], parts of the gradient that the optimizer used; they sum to parameter.grad
     memory: Tensor | None  # [parts, n], parts of the optimizer's linear state, where the rule asked for it
     fresh: bool  # the optimizer had no linear state of this parameter before the step
@@ -34,8 +35,28 @@ class Slot:
     after: Mapping[str, Any]  # the optimizer's state of the whole parameter, after the step
     earlier: Mapping[str, Any]  # what the rule `keeps` of the state from before the step
 
+    @property
+    def uphill(self) -> bool:
+        """Whether the optimizer maximises."""
+        return bool(self.options.get("maximize", False))
+
+    def direction(self, weight_decay: float = 0.0) -> Tensor:
+        """The parts of what the optimizer descends along, ``[parts, n]``: `gradient`, overwritten.
+
+        As the optimizers of torch do it: turned round where it maximises, L2 decay added after that, to the house's.
+        """
+        if self.uphill:
+            self.gradient.neg_()
+        if weight_decay != 0:
+            self.gradient[-1].add_(self.start, alpha=weight_decay)
+        return self.gradient
+
+    def shrinkage(self, rate: float) -> Tensor | None:
+        """What decoupled weight decay of `rate` (learning rate times decay) did to the parameter; None if nothing."""
+        return self.start * -rate if rate != 0 else None
+
     def state(self, name: str) -> Tensor:
-        """These elements of a state tensor of the optimizer, after the step, ``[n]``."""
+        """These elements of a state tensor of the optimizer, after the step, ``[n]``; not to be overwritten."""
         return self._of(self.after[name])
 
     def before(self, name: str) -> Tensor:
@@ -96,6 +117,10 @@ class UpdateRule:
         """The division of what the optimizer really did to this parameter."""
         raise NotImplementedError
 
+    def refuses(self, optimizer: Optimizer) -> str | None:
+        """An option of `optimizer`, as ``"name=value"``, under which this rule does not hold, or None."""
+        return None
+
 
 _rules: dict[type[Optimizer] | str, UpdateRule] = {}
 
@@ -115,15 +140,32 @@ def register(*optimizers: type[Optimizer] | str) -> Callable[[type[UpdateRule]],
 
 
 def rule_for(optimizer: Optimizer) -> UpdateRule:
-    """The rule of `optimizer`; raises `UnsupportedOptimizerError` by name if there is none."""
-    for kind in type(optimizer).__mro__:
+    """The rule of `optimizer`.
+
+    Raises `UnsupportedOptimizerError`, by name, if there is none, or an option is set under which it does not hold.
+    """
+    what = type(optimizer).__name__
+    rule = _known(type(optimizer))
+    if rule is not None:
+        option = rule.refuses(optimizer)
+        # A step that autograd follows writes into no leaf, so what it moves are not the model's parameters.
+        if option is None and any(group.get("differentiable", False) for group in optimizer.param_groups):
+            option = "differentiable=True"
+        if option is None:
+            return rule
+        what = f"{what} with {option}"
+    names = {kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__ for kind in _rules}
+    raise UnsupportedOptimizerError(what, sorted(names))
+
+
+def _known(optimizer: type[Optimizer]) -> UpdateRule | None:
+    for kind in optimizer.__mro__:
         rule = _rules.get(kind) or _rules.get(f"{kind.__module__}.{kind.__qualname__}")
         if rule is not None:
             return rule
         if "step" in vars(kind):
             break  # a step of its own: whatever it does, no parent's rule describes it
-    names = {kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__ for kind in _rules}
-    raise UnsupportedOptimizerError(type(optimizer).__name__, sorted(names))
+    return None
 
 
 @lru_cache(maxsize=4096)

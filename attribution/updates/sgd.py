@@ -26,13 +26,9 @@ class SGDRule(UpdateRule):
 
     def divide(self, slot: Slot) -> Share:
         """Divide the step; L2 weight decay enters the house's part of the gradient and so its momentum."""
-        options, direction = slot.options, slot.gradient
+        options, direction = slot.options, slot.direction(float(slot.options["weight_decay"]))
         rate = -float(options["lr"])
-        life = -rate if options["maximize"] else rate
-        if options["maximize"]:
-            direction.neg_()
-        if options["weight_decay"] != 0:
-            direction[-1].add_(slot.start, alpha=float(options["weight_decay"]))
+        life = -rate if slot.uphill else rate
         if slot.memory is not None:
             momentum = float(options["momentum"])
             undamped = 1.0 if slot.fresh else 1 - float(options["dampening"])

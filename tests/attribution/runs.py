@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import lion_pytorch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from attribution import InRunShapley, RunRecord
+
+
+def _matrices(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """The matrices among `parameters`, the others frozen: Muon trains nothing else."""
+    for parameter in parameters:
+        parameter.requires_grad_(parameter.dim() == 2)
+    return [parameter for parameter in parameters if parameter.dim() == 2]
+
 
 OPTIMIZERS: dict[str, Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]] = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.1),
@@ -26,6 +35,18 @@ OPTIMIZERS: dict[str, Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]]
     "AdamW": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
     "AdamW, not foreach": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1, foreach=False),
     "AdamW, fused": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1, fused=True),
+    "NAdam, weight decay": lambda p: torch.optim.NAdam(p, lr=0.01, weight_decay=0.05),
+    "RAdam, decoupled decay": lambda p: torch.optim.RAdam(
+        p, lr=0.01, betas=(0.9, 0.95), weight_decay=0.1, decoupled_weight_decay=True
+    ),
+    "RMSprop, centred, momentum": lambda p: torch.optim.RMSprop(p, lr=0.003, momentum=0.8, centered=True, alpha=0.9),
+    "Adagrad, fused": lambda p: torch.optim.Adagrad(p, lr=0.05, lr_decay=0.1, fused=True),
+    "Adadelta": lambda p: torch.optim.Adadelta(p, lr=1.0, weight_decay=0.05, eps=1e-4),
+    "Adamax": lambda p: torch.optim.Adamax(p, lr=0.01),
+    "ASGD": lambda p: torch.optim.ASGD(p, lr=0.1, lambd=0.01),
+    "Rprop": lambda p: torch.optim.Rprop(p, lr=0.002),
+    "Lion": lambda p: lion_pytorch.Lion(p, lr=0.003, weight_decay=0.1),
+    "Muon": lambda p: torch.optim.Muon(_matrices(list(p)), lr=0.02),
     "SGD, groups": lambda p: torch.optim.SGD(
         [{"params": list(p)[:1], "lr": 0.2, "momentum": 0.9}, {"params": list(p)[1:], "weight_decay": 0.1}], lr=0.05
     ),

@@ -67,12 +67,13 @@ def test_values_of_a_weighted_objective_are_the_weighted_values_of_its_tasks(opt
 def test_many_nodes_equal_the_integral_of_the_definition(optimizer: str) -> None:
     model = classifier()
     chosen = OPTIMIZERS[optimizer](list(model.parameters()))
+    trained = [p for p in model.parameters() if p.requires_grad]
     loss_of = objective()
     meter = InRunShapley(model, chosen, loss_of, NAMES, nodes=9, keep_displacements=True)
     for inputs, targets, who in batches(3, 3):
         with meter.batch(who):
             functional.cross_entropy(model(inputs), targets).backward()
-        start = torch.cat([p.detach().reshape(-1).clone() for p in model.parameters()])
+        start = torch.cat([p.detach().reshape(-1).clone() for p in trained])
         chosen.step()
         chosen.zero_grad()
     record, parts = meter.finish(), meter.displacements
@@ -80,8 +81,8 @@ def test_many_nodes_equal_the_integral_of_the_definition(optimizer: str) -> None
     expected = np.zeros(len(parts))
     panels = 400  # midpoint rule: error O(panels⁻²), an oracle that shares nothing with Gauss-Lobatto
     for s in (np.arange(panels) + 0.5) / panels:
-        torch.nn.utils.vector_to_parameters(start + s * displacement, model.parameters())
-        gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss_of(model), list(model.parameters()))])
+        torch.nn.utils.vector_to_parameters(start + s * displacement, trained)
+        gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss_of(model), trained)])
         expected -= (parts @ gradient).numpy() / panels
     assert record.steps[-1].values[:, 0] == pytest.approx(expected[:-1], rel=1e-5, abs=1e-10)
     assert record.steps[-1].house[0] == pytest.approx(expected[-1], rel=1e-5, abs=1e-10)
