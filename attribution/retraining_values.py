@@ -198,6 +198,7 @@ class RetrainingValues:
                 "versions": versions(),
                 **(details or {}),
             },
+            standard_errors=None if self.orders is None else self.standard_errors,
         )
 
     def _method(self) -> dict[str, Any]:
@@ -209,7 +210,6 @@ class RetrainingValues:
             "seeds": self.seeds,
             "retrainings": self.retrainings,
             "tag": self.tag,
-            "standard_errors": self.standard_errors.tolist(),
             "seed_spreads": self.seed_spreads.tolist() if len(self.seeds) > 1 else None,
             "evidence": hashlib.sha256(self._file).hexdigest(),  # of the file that `save` writes
         }

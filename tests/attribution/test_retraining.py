@@ -85,7 +85,9 @@ def test_truncation_trains_less_and_reports_what_it_kept() -> None:
     assert short.bias == pytest.approx(0.007)
     assert whole.bias == pytest.approx(0, abs=1e-12)
     assert short.values.sum() + short.bias[0] == pytest.approx(short.improvement[0])
-    assert short.as_record().gap == pytest.approx(short.bias)
+    record = short.as_record()
+    assert record.gap == pytest.approx(short.bias)
+    assert (record.standard_errors == short.standard_errors).all()
 
 
 def test_truncation_looks_at_the_mean_over_seeds_and_not_at_one_seeds_luck() -> None:
@@ -194,6 +196,7 @@ def test_as_a_record_it_balances_and_can_be_saved(tmp_path) -> None:
     assert again.house.tolist() == [0, 0]
     assert again.weights.tolist() == [0.25, 0.75]
     assert again.rows.tolist() == [12, 1, 1]
+    assert again.standard_errors is None
     assert again.details["note"] == "court"
     assert again.details["method"]["name"] == "retraining"
     assert again.details["method"]["retrainings"] == 16
