@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attribution.ghost.by_contributor import prove_contributors
 from attribution.ghost.calls import RootCall
 from attribution.ghost.expand import StandIns
+from attribution.ghost.findings import CallFindings, Finding, mixed
 from attribution.ghost.hooks import Hooks
 from attribution.ghost.partition import Layout
-from attribution.ghost.rows import CallFindings, Finding, prove_rows
+from attribution.ghost.rows import prove_rows, row_axes_of
 
 
 class Proofs:
@@ -24,6 +27,7 @@ class Proofs:
         self._hooks, self._stand_ins, self._metered = hooks, stand_ins, metered
         self._stated = dict(stated)
         self._known: dict[tuple[Any, ...], list[CallFindings]] = {}
+        self._packed: set[tuple[Any, ...]] = set()  # calls whose rows were found to mix within a contributor before
 
     def known(self, root: RootCall) -> list[CallFindings] | None:
         """The findings for the calls in `root`, in order; None if they are still to be proved."""
@@ -32,8 +36,11 @@ class Proofs:
     def keep(self, root: RootCall, findings: list[CallFindings], rows: int) -> None:
         """From now on, calls of this signature have these findings.
 
-        An irregular order of rows, as of packed sequences, is this batch's own and proved again for the next.
+        What rests on this batch's data is proved again for the next: an irregular order of rows, as of packed
+        sequences, and rows that mix within a contributor only.
         """
+        if any(call.of_this_batch for call in findings):
+            return
         layouts = [finding for call in findings for finding in call.outputs if isinstance(finding, Layout)]
         if all(layout.regular(rows) for layout in layouts):
             self._known[root.signature()] = findings
@@ -42,8 +49,18 @@ class Proofs:
         self, root: RootCall, who: Tensor, axis: int | None, metered: Callable[[nn.Module], bool] | None = None
     ) -> list[CallFindings]:
         """Probe the call `root` (see `prove_rows`), row i being `who[i]`'s; `metered` says whose calls to see."""
-        watched = metered or self._metered
-        found = prove_rows(self._hooks, root, len(who), watched, self._stand_ins.instead_of, axis)
+        watched, expand = metered or self._metered, self._stand_ins.instead_of
+        shape = (root.name, tuple(tuple(row_axes_of(tensor, len(who))) for tensor in root.inputs()))
+        found: list[CallFindings] = []
+        if shape in self._packed:
+            found = prove_contributors(self._hooks, root, who, watched, expand, axis)
+        if not found or mixed(found):
+            found = prove_rows(self._hooks, root, len(who), watched, expand, axis)
+            if mixed(found):
+                within = prove_contributors(self._hooks, root, who, watched, expand, axis)
+                if within and mixed(within) < mixed(found):
+                    found = within
+                    self._packed.add(shape)
         return [self._with_stated(findings, len(who)) for findings in found]
 
     def _with_stated(self, findings: CallFindings, rows: int) -> CallFindings:
@@ -57,4 +74,4 @@ class Proofs:
             return Layout(axis % len(shape), torch.arange(rows).repeat_interleave(shape[axis] // rows))
 
         outputs = [state(shape, finding) for shape, finding in zip(findings.shapes, findings.outputs, strict=True)]
-        return CallFindings(findings.name, findings.shapes, outputs, findings.inputs)
+        return replace(findings, outputs=outputs)

@@ -11,9 +11,7 @@ mixes rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations, islice
-from math import comb
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,43 +19,12 @@ from torch import Tensor, nn
 
 from attribution.errors import BatchError, RowAxisError
 from attribution.ghost.calls import ModuleCall
+from attribution.ghost.findings import CallFindings, Finding, Mixed, Rowless, mixed
 from attribution.ghost.hooks import Hooks
 from attribution.ghost.partition import Layout
-from attribution.ghost.trees import map_tensors, tensors_in
+from attribution.ghost.probes import Probe, Seen, along, code_of, code_words, other
 
-
-@dataclass(frozen=True)
-class Rowless:
-    """A tensor that depends on no row of the batch, such as position embeddings looked up once for all."""
-
-
-@dataclass(frozen=True)
-class Mixed:
-    """A tensor in which no axis separates the rows."""
-
-
-Finding = Layout | Rowless | Mixed
-
-
-@dataclass(frozen=True)
-class CallFindings:
-    """What was found for one call: its output tensors' and its input tensors' row axes."""
-
-    name: str
-    shapes: list[tuple[int, ...]]
-    outputs: list[Finding]
-    inputs: list[Finding]
-
-
-def code_words(rows: int) -> Tensor:
-    """Distinct words of constant weight, bool ``[bits, rows]``, with as few bits as it takes."""
-    bits = 1
-    while comb(bits, bits // 2) < rows or bits < 2:
-        bits += 1
-    words = torch.zeros(bits, rows, dtype=torch.bool)
-    for row, chosen in enumerate(islice(combinations(range(bits), bits // 2), rows)):
-        words[list(chosen), row] = True
-    return words
+__all__ = ["CallFindings", "Finding", "Mixed", "Rowless", "prove_rows", "row_axes_of"]
 
 
 def row_axes_of(tensor: Tensor, rows: int) -> list[int]:
@@ -95,14 +62,18 @@ def prove_rows(
     first: list[CallFindings] | None = None
     apart: list[list[CallFindings]] = []
     for reading in readings:
-        found = _Probe(hooks, root, rows, watched, expand).run(reading)
+        words = code_words(rows)
+        found = Probe(hooks, root, words, _Poison(reading), watched, expand).run(partial(_finding, words))
         first = first or found
-        if not any(isinstance(finding, Mixed) for call in found for finding in call.outputs):
+        if not mixed(found):
             apart.append(found)
             if root.module is hooks.model or rows == 1:
                 break
     if len(apart) > 1:
-        raise RowAxisError(root.name, f"its input could hold the {rows} rows along several axes")
+        raise RowAxisError(
+            root.name,
+            f"its input could hold the {rows} rows along several axes (meter.batch(..., axis=...) says along which)",
+        )
     return apart[0] if apart else first or []
 
 
@@ -120,154 +91,31 @@ def _zip(candidates: list[list[int]], root: ModuleCall) -> list[tuple[list[int],
     return list(zip(candidates, root.inputs(), strict=True))
 
 
-@dataclass
-class _Seen:
-    """What one tensor was in the undisturbed repetition, and the words that its positions spelled since."""
+class _Poison:
+    """NaN for floating point numbers and for what changed tokens look up; another of their values for integers."""
 
-    baseline: Tensor
-    words: list[Tensor] = field(default_factory=list)  # one [length of the axis] of integers an axis
-    touched: bool = False
+    def __init__(self, axes: Sequence[int | None]) -> None:
+        self._axes = axes
 
-    def compare(self, tensor: Tensor, bit: int) -> Tensor | None:
-        if tensor.shape != self.baseline.shape:
-            return None
-        changed = tensor != self.baseline
-        if tensor.is_floating_point() or tensor.is_complex():
-            changed &= ~(torch.isnan(tensor) & torch.isnan(self.baseline))
-        if not self.words:
-            self.words = [torch.zeros(length, dtype=torch.int64) for length in tensor.shape]
-        self.touched = self.touched or bool(changed.any())
-        for axis in range(tensor.dim()):
-            others = [other for other in range(tensor.dim()) if other != axis]
-            along = changed.any(dim=others) if others else changed
-            self.words[axis] |= along.cpu().long() << bit
-        return changed
+    def given(self, place: int, tensor: Tensor, rows: Tensor) -> Tensor:
+        axis = self._axes[place]
+        return tensor if axis is None else torch.where(along(axis, rows, tensor), other(tensor), tensor)
 
-    def finding(self, words: Tensor) -> Finding:
-        bits, rows = words.shape
-        spelled = {int((words[:, row].long() << torch.arange(bits)).sum()): row for row in range(rows)}
-        if not self.touched:
-            return Rowless()
-        found: list[Layout] = []
-        for axis, word in enumerate(self.words):
-            if all(value == 0 or value in spelled for value in word.tolist()):
-                positions = torch.tensor([spelled.get(value, -1) for value in word.tolist()])
-                found.append(Layout(axis, positions).completed(rows))
-        return next((layout for layout in found if layout.regular(rows)), found[0]) if found else Mixed()
+    def looked_up(self, tokens: Tensor, changed: Tensor | None, output: Tensor, rows: Tensor) -> Tensor | None:
+        return None if changed is None else self.changed(output, changed.unsqueeze(-1))
+
+    def changed(self, output: Tensor, where: Tensor) -> Tensor:
+        return output.masked_fill(where, torch.nan)
 
 
-@dataclass
-class _Watched:
-    name: str
-    outputs: list[_Seen]
-    inputs: list[_Seen]
-
-
-class _Probe:
-    """Observes the repetitions of one call: the undisturbed one, then one for each bit of the code words."""
-
-    def __init__(
-        self,
-        hooks: Hooks,
-        root: ModuleCall,
-        rows: int,
-        watched: Callable[[nn.Module], bool],
-        expand: Callable[[nn.Module, Any], tuple[Any, int] | None],
-    ) -> None:
-        self._hooks, self._root, self._watched, self._expand = hooks, root, watched, expand
-        self._words = code_words(rows)
-        self._bit: int | None = None
-        self._calls: list[_Watched] = []
-        self._tokens: list[_Seen] = []
-        self._next_call = self._next_tokens = 0
-        self._diverged: set[str] = set()
-
-    def run(self, axes: Sequence[int | None]) -> list[CallFindings]:
-        with torch.no_grad(), self._hooks.observed_by(self):
-            for bit in (None, *range(len(self._words))):
-                self._bit, self._next_call, self._next_tokens = bit, 0, 0
-                arguments, keywords = self._root.arguments, self._root.keywords
-                if bit is not None:
-                    arguments, keywords = self._poisoned(axes, self._words[bit])
-                with self._root.repeated(self._hooks.model):
-                    self._root.module(*arguments, **keywords)
-        return [self._found(call) for call in self._calls]
-
-    def _found(self, call: _Watched) -> CallFindings:
-        def finding(seen: _Seen) -> Finding:
-            return Mixed() if call.name in self._diverged else seen.finding(self._words)
-
-        shapes = [tuple(seen.baseline.shape) for seen in call.outputs]
-        return CallFindings(call.name, shapes, [finding(s) for s in call.outputs], [finding(s) for s in call.inputs])
-
-    def _poisoned(self, axes: Sequence[int | None], poisoned_rows: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        axis_of = {id(tensor): axis for tensor, axis in zip(self._root.inputs(), axes, strict=True)}
-
-        def poison(tensor: Tensor) -> Tensor:
-            axis = axis_of.get(id(tensor))
-            if axis is None:
-                return tensor
-            shape = [1] * tensor.dim()
-            shape[axis] = -1
-            return torch.where(poisoned_rows.to(tensor.device).reshape(shape), _other(tensor), tensor)
-
-        tree: tuple[tuple[Any, ...], dict[str, Any]] = map_tensors(poison, (self._root.arguments, self._root.keywords))
-        return tree
-
-    def before(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        """Nothing to do."""
-
-    def after(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> Any:
-        """Poison what embeddings look up, stand in for rowless outputs, and compare with the undisturbed run."""
-        replaced = self._embedded(module, arguments, keywords, output)
-        expanded = self._expand(module, output if replaced is None else replaced)
-        if expanded is not None:
-            replaced, axis = expanded
-            if self._bit is not None:
-                shape = [1] * replaced.dim()
-                shape[axis] = -1
-                replaced = replaced.masked_fill(self._words[self._bit].to(replaced.device).reshape(shape), torch.nan)
-        if self._watched(module):
-            self._compare(module, (arguments, keywords), output if replaced is None else replaced)
-        return replaced
-
-    def _embedded(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> Any:
-        if not isinstance(module, nn.Embedding) or not isinstance(output, Tensor):
-            return None
-        tokens = tensors_in((arguments, keywords))[0]
-        if self._bit is None:
-            self._tokens.append(_Seen(tokens.clone()))
-            return None
-        seen = self._tokens[self._next_tokens] if self._next_tokens < len(self._tokens) else None
-        self._next_tokens += 1
-        changed = seen.compare(tokens, self._bit) if seen is not None else None
-        return None if changed is None else output.masked_fill(changed.unsqueeze(-1), torch.nan)
-
-    def _compare(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        name = self._hooks.names[module]
-        outputs, given = tensors_in(output), tensors_in(inputs)
-        if self._bit is None:
-            self._calls.append(_Watched(name, [_Seen(t.clone()) for t in outputs], [_Seen(t.clone()) for t in given]))
-            return
-        call = self._calls[self._next_call] if self._next_call < len(self._calls) else None
-        self._next_call += 1
-        if call is None or call.name != name or (len(call.outputs), len(call.inputs)) != (len(outputs), len(given)):
-            self._diverged.add(name)
-            return
-        for seen, tensor in zip(call.outputs + call.inputs, outputs + given, strict=True):
-            if seen.compare(tensor, self._bit) is None:
-                self._diverged.add(name)
-
-
-def _other(tensor: Tensor) -> Tensor:
-    """`tensor` with every element made different: NaN, the other truth value, or its next value that occurs."""
-    if tensor.is_floating_point() or tensor.is_complex():
-        return torch.full_like(tensor, torch.nan)
-    if tensor.dtype == torch.bool:
-        return ~tensor
-    values = torch.unique(tensor)
-    if len(values) == 1:  # nothing else occurs: zero is valid wherever one is, and one mostly where zero is
-        return torch.where(tensor == 0, torch.ones_like(tensor), torch.zeros_like(tensor))
-    places = torch.searchsorted(values, tensor)
-    following: Tensor = values[(places + 1) % len(values)]
-    return following
+def _finding(words: Tensor, seen: Seen) -> Finding:
+    rows = words.shape[1]
+    spelled = {code: row for row, code in enumerate(code_of(words))}
+    if not seen.touched:
+        return Rowless()
+    found: list[Layout] = []
+    for axis, word in enumerate(seen.words):
+        if all(value == 0 or value in spelled for value in word.tolist()):
+            positions = torch.tensor([spelled.get(value, -1) for value in word.tolist()])
+            found.append(Layout(axis, positions).completed(rows))
+    return next((layout for layout in found if layout.regular(rows)), found[0]) if found else Mixed()

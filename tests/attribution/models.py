@@ -287,3 +287,33 @@ class TwoOutputs(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found = self.stages(x)
         return self.out(found["out"] + 0.3 * found["hidden"].square())
+
+
+class PackedDocuments(nn.Module):
+    """Documents back to back in one row, attending to themselves only; `structure` says how it knows them apart."""
+
+    def __init__(self, structure: str, batched: bool = True) -> None:
+        super().__init__()
+        self.structure, self.batched = structure, batched
+        self.tokens, self.positions = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(16, WIDTH)
+        self.norm, self.qkv, self.mlp = nn.RMSNorm(WIDTH), nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.scale = nn.Parameter(torch.randn(WIDTH))
+        self.head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, ids: Tensor, positions: Tensor, documents: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self.tokens(ids) + self.positions(positions)
+        x = x if self.batched else x.unsqueeze(0)
+        if mask is None:
+            mask = self._mask(ids.reshape(-1), positions.reshape(-1), documents.reshape(-1))
+        for _ in range(2):
+            q, k, v = self.qkv(self.norm(x)).chunk(3, dim=-1)
+            x = x + functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            x = x + torch.tanh(self.mlp(x)) * self.scale
+        logits = self.head(x)
+        return logits if self.batched else logits[0]
+
+    def _mask(self, ids: Tensor, positions: Tensor, documents: Tensor) -> Tensor:
+        found = {"first tokens": (ids == 0).cumsum(0), "positions": (positions == 0).cumsum(0), "documents": documents}
+        document = found.get(self.structure, torch.zeros_like(documents))
+        return (document.unsqueeze(1) == document) & torch.ones(len(ids), len(ids), dtype=torch.bool).tril()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+Inputs = Tensor | Mapping[str, Tensor]
+
+
+def outputs_of(model: nn.Module, inputs: Inputs) -> Tensor:
+    """The model called with one tensor, or with several by name."""
+    return model(inputs) if isinstance(inputs, Tensor) else model(**inputs)
+
 
 def contributor_gradients(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     loss_function: Callable[[Tensor], Tensor],
     who: Tensor,
     contributors: int,
@@ -18,7 +25,7 @@ def contributor_gradients(
 ) -> dict[str, Tensor]:
     """Each parameter's gradient by contributor ``[contributors, *shape]``: the output gradient of the others zeroed."""
     state = torch.get_rng_state()
-    outputs = model(inputs)
+    outputs = outputs_of(model, inputs)
     torch.set_rng_state(state)
     (output_gradient,) = torch.autograd.grad(loss_function(outputs), outputs, retain_graph=True)
     names, parameters = zip(*[(n, p) for n, p in model.named_parameters() if p.requires_grad], strict=True)

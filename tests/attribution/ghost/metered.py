@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from attribution import InRunShapley
 from tests.attribution import models
+from tests.attribution.oracle import Inputs, outputs_of
 
 ROWS, TIME = 6, 4
 WHO = torch.tensor([2, 0, 0, 3, 2, 0])  # unequal, unsorted, contributor 1 missing
@@ -52,16 +53,18 @@ def losses(inputs: Tensor, kind: str) -> LossFunction:
 
 def metered_parts(
     model: nn.Module,
-    batches: Sequence[tuple[Tensor, Tensor, LossFunction]],
+    batches: Sequence[tuple[Inputs, Tensor, LossFunction]],
     contributors: int = 4,
     axis: int | None = None,
 ) -> dict[str, Tensor]:
     """The meter's divided gradient after the given batches ``(inputs, who, loss)``, before the step."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0)
-    meter = InRunShapley(model, optimizer, lambda m: m(batches[0][0]).square().mean(), [*"abcdefgh"[:contributors]])
+    meter = InRunShapley(
+        model, optimizer, lambda m: outputs_of(m, batches[0][0]).square().mean(), [*"abcdefgh"[:contributors]]
+    )
     for inputs, who, loss_function in batches:
         with meter.batch(who, axis=axis):
-            loss_function(model(inputs)).backward()
+            loss_function(outputs_of(model, inputs)).backward()
     found = parts_of(meter)
     meter.close()
     return found

@@ -141,13 +141,6 @@ def test_rows_that_mix_are_refused_by_name() -> None:
         metered_parts(model, [(inputs, WHO, losses(inputs, "mean"))])
 
 
-def test_rows_packed_by_lengths_that_depend_on_the_data_are_refused_by_name() -> None:
-    model = models.Packed()
-    inputs = tokens(6, 5) * (torch.arange(5) < torch.randint(1, 6, (6, 1)))
-    with pytest.raises(RowAxisError, match="'inner'"):
-        metered_parts(model, [(inputs, WHO, losses(inputs, "mean"))])
-
-
 def test_a_part_called_on_its_own_with_rows_along_either_axis_is_refused_unless_the_axis_is_stated() -> None:
     model, inputs = nn.Sequential(nn.Embedding(11, 8), nn.Linear(8, 11)), tokens(ROWS, ROWS)
     meter = InRunShapley(model, torch.optim.SGD(model.parameters(), lr=0.0), lambda m: m(inputs).sum(), [*"abcd"])
