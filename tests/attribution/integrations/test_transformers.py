@@ -12,19 +12,21 @@ import torch
 from datasets import ClassLabel, Dataset
 from torch import nn
 from torch.optim import SGD, AdamW
-from torch.utils.data import IterableDataset
 from transformers import Trainer
 
 from attribution import RunRecord
-from attribution.integrations.transformers import MeterCallback
+from attribution.integrations.transformers import MeterCallback, evaluation_objective
 from tests.attribution.integrations.trainers import (
     MODELS,
     NAMES,
     MeteredByHand,
+    Rows,
+    Stream,
     WithWho,
     arguments,
     classifier,
     data,
+    indexed,
     loop_by_hand,
     objective,
     padding,
@@ -145,34 +147,6 @@ def test_evaluation_in_between_and_after_is_the_plain_one_and_is_not_metered(hel
     assert callback.record.steps.rows.sum() == 22
 
 
-class Rows(torch.utils.data.Dataset):
-    """Rows in a list."""
-
-    def __init__(self, rows: list[Any]) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.rows[index]
-
-
-class Stream(IterableDataset):
-    """Rows that come one after the other."""
-
-    def __init__(self, rows: Any) -> None:
-        self.rows = list(rows)
-
-    def __iter__(self) -> Any:
-        return iter(self.rows)
-
-
-def indexed(table: Dataset) -> Dataset:
-    who = [NAMES.index(name) for name in table["contributor"]]
-    return table.remove_columns("contributor").add_column("contributor", who)
-
-
 DATASETS: dict[str, tuple[Any, list[str] | None]] = {
     "a column of names": (data("classifier"), None),
     "names in another order": (data("classifier"), NAMES),
@@ -197,3 +171,47 @@ def test_a_contributor_is_a_name_or_an_index_in_any_kind_of_dataset(name: str, t
     who = data("classifier")["contributor"]
     expected = [[who[i : i + 4].count(name) for name in NAMES] for i in range(0, 22, 4)]
     assert callback.record.steps.rows.tolist() == expected
+
+
+def test_tasks_from_evaluation_data_are_the_evaluation_losses(tmp_path: Path) -> None:
+    model, held_out = classifier(), {"one": data("classifier", 10, seed=9), "other": data("classifier", 9, seed=8)}
+    collator = padding("classifier")
+    tasks = {name: evaluation_objective(model, table, collator, 4) for name, table in held_out.items()}
+    callback = MeterCallback(tasks, NAMES, out=tmp_path / "paid", details={"configuration": {"of": "a test"}})
+    chosen = arguments(tmp_path, per_device_eval_batch_size=4)
+    trainer = Trainer(model, chosen, collator, data("classifier"), held_out, callbacks=[callback])
+    trainer.train()
+    losses = trainer.evaluate()
+    record = RunRecord.load(tmp_path / "paid")
+    assert record.tasks == ["one", "other"]
+    expected = [losses["eval_one_loss"], losses["eval_other_loss"]]
+    np.testing.assert_allclose(record.steps.loss_after[-1], expected, rtol=1e-6)
+
+
+def test_a_run_taken_up_again_is_metered_from_there(tmp_path: Path) -> None:
+    records = []
+    for folder, resumed in (("whole", None), ("rest", tmp_path / "whole" / "checkpoint-4")):
+        callback = MeterCallback(objective("classifier"), out=tmp_path / folder / "record")
+        chosen = arguments(tmp_path / folder, save_strategy="steps", save_steps=2, optim="sgd")
+        trainer = Trainer(classifier(), chosen, padding("classifier"), data("classifier"), callbacks=[callback])
+        trainer.train(resume_from_checkpoint=resumed and str(resumed))
+        assert callback.record is not None
+        records.append(callback.record)
+    whole, rest = records
+    assert len(rest.steps.values) == 2
+    np.testing.assert_allclose(rest.steps.values, whole.steps.values[4:], rtol=0, atol=1e-9)
+
+
+def test_with_unused_columns_kept_the_collator_gets_all_but_the_contributors(tmp_path: Path) -> None:
+    seen: list[set[str]] = []
+
+    def collate(features: list[dict[str, Any]]) -> Any:
+        seen.extend(set(feature) for feature in features)
+        return padding("classifier")([{k: v for k, v in feature.items() if k != "text"} for feature in features])
+
+    callback = MeterCallback(objective("classifier"))
+    chosen = arguments(tmp_path, remove_unused_columns=False)
+    trainer = Trainer(classifier(), chosen, collate, data("classifier"), callbacks=[callback])
+    trainer.train()
+    assert seen == [{"input_ids", "label", "text"}] * 22
+    assert not chosen.remove_unused_columns

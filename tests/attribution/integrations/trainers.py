@@ -13,6 +13,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import nn
+from torch.utils.data import IterableDataset
 from transformers import (
     DataCollatorForLanguageModeling,
     DataCollatorWithPadding,
@@ -184,3 +185,32 @@ class WithWho(Batches):
         batch = super().__call__(features)
         batch["who"] = torch.tensor(self.made[-1][0])
         return batch
+
+
+class Rows(torch.utils.data.Dataset):
+    """Rows in a list."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.rows[index]
+
+
+class Stream(IterableDataset):
+    """Rows that come one after the other."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = list(rows)
+
+    def __iter__(self) -> Any:
+        return iter(self.rows)
+
+
+def indexed(table: Dataset) -> Dataset:
+    """The same with the contributors' indices instead of their names."""
+    who = [NAMES.index(name) for name in table["contributor"]]
+    return table.remove_columns("contributor").add_column("contributor", who)
