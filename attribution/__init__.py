@@ -4,14 +4,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from attribution.errors import AttributionError
-from attribution.record import RunRecord
+from attribution.record import RunRecord, Valuation
+from attribution.scores import read_scores, score_totals
 
 if TYPE_CHECKING:
     from attribution.meter import InRunShapley
     from attribution.objective import Objective
     from attribution.retraining import exact_retraining
 
-__all__ = ["AttributionError", "InRunShapley", "Objective", "RunRecord", "exact_retraining"]
+__all__ = [
+    "AttributionError",
+    "InRunShapley",
+    "Objective",
+    "RunRecord",
+    "Valuation",
+    "exact_retraining",
+    "read_scores",
+    "score_totals",
+]
 
 _LAZY = {
     "InRunShapley": "attribution.meter",
