@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from attribution.errors import AttributionError
 from attribution.record import RunRecord, Valuation
-from attribution.scores import read_scores, score_totals
 
 if TYPE_CHECKING:
     from attribution.meter import InRunShapley
     from attribution.objective import Objective
     from attribution.retraining import exact_retraining
+    from attribution.scores import read_scores, score_totals
 
 __all__ = [
     "AttributionError",
@@ -27,6 +27,8 @@ _LAZY = {
     "InRunShapley": "attribution.meter",
     "Objective": "attribution.objective",
     "exact_retraining": "attribution.retraining",
+    "read_scores": "attribution.scores",
+    "score_totals": "attribution.scores",
 }
 
 
