@@ -36,12 +36,13 @@ def prove_contributors(
     watched: Callable[[nn.Module], bool],
     expand: Callable[[nn.Module, Any], tuple[Any, int] | None],
     stated_axis: int | None = None,
-) -> list[CallFindings]:
+) -> list[CallFindings] | None:
     """Repeat the call `root` under probes and find the contributors of all calls of `watched` modules, in call order.
 
     Row i, along the axis of the inputs that is as long as `who`, is contributor ``who[i]``'s. Other tokens are tried
     first; where those would be another structure (documents found by their first token, say), only what is looked up
-    for them changes. Returns the findings in which fewest calls mix: none, if only a contributor's own rows do.
+    for them changes. Returns the findings in which fewest outputs mix (none, if only a contributor's own rows do), or
+    None if nothing of what the call is given is known to be the rows'.
     """
     present, owner = torch.unique(who, return_inverse=True)
     words = code_words(len(present))[:, owner]
@@ -49,11 +50,11 @@ def prove_contributors(
     for tokens_too in (True, False):
         poison = _Poison(root, len(who), stated_axis, tokens_too)
         found = Probe(hooks, root, words, poison, watched, expand).run(partial(_finding, words))
-        if poison.anchored and (best is None or mixed(found) < mixed(best)):
-            best = found
-        if best is not None and not mixed(best):
-            break
-    return [replace(call, of_this_batch=True) for call in best or []]
+        if found is not None and poison.anchored and (best is None or mixed(found) < mixed(best)):
+            best = [replace(call, of_this_batch=True) for call in found]
+            if not mixed(best):
+                break
+    return best
 
 
 class _Poison:
@@ -74,12 +75,12 @@ class _Poison:
             self.anchored = True
             return self.changed(tensor, along(axis, rows, tensor))
         if axis is not None and place in self._changed_tokens:
+            self.anchored = True
             return torch.where(along(axis, rows, tensor), other(tensor), tensor)
         return tensor
 
     def looked_up(self, tokens: Tensor, changed: Tensor | None, output: Tensor, rows: Tensor) -> Tensor | None:
         if changed is not None and bool(changed.any()):
-            self.anchored = True
             return self.changed(output, changed.unsqueeze(-1))
         axis = _only(row_axes_of(tokens, len(rows)))
         if axis is None:

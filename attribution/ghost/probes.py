@@ -99,8 +99,15 @@ class Probe:
         self._next_call = self._next_tokens = 0
         self._diverged: set[str] = set()
 
-    def run(self, finding: Callable[[Seen], Finding]) -> list[CallFindings]:
-        """What `finding` makes of the tensors of every watched call, in call order."""
+    def run(self, finding: Callable[[Seen], Finding]) -> list[CallFindings] | None:
+        """What `finding` makes of the tensors of every watched call, in call order; None if poison breaks the call."""
+        try:
+            self._repeat()
+        except (RuntimeError, ValueError, IndexError):
+            return None  # an index or a length was changed to one that cannot be
+        return [self._found(call, finding) for call in self._calls]
+
+    def _repeat(self) -> None:
         with torch.no_grad(), self._hooks.observed_by(self):
             for bit in (None, *range(len(self._words))):
                 self._bit, self._next_call, self._next_tokens = bit, 0, 0
@@ -109,7 +116,6 @@ class Probe:
                     arguments, keywords = self._poisoned(self._words[bit])
                 with self._root.repeated(self._hooks.model):
                     self._root.module(*arguments, **keywords)
-        return [self._found(call, finding) for call in self._calls]
 
     def _found(self, call: _Watched, finding: Callable[[Seen], Finding]) -> CallFindings:
         def of(seen: Seen) -> Finding:
@@ -141,9 +147,9 @@ class Probe:
         return replaced
 
     def _embedded(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> Any:
-        if not isinstance(module, nn.Embedding) or not isinstance(output, Tensor):
+        tokens = _lookups(module, arguments, keywords)
+        if tokens is None or not isinstance(output, Tensor):
             return None
-        tokens = tensors_in((arguments, keywords))[0]
         if self._bit is None:
             self._tokens.append(Seen(tokens.clone()))
             return None
@@ -166,6 +172,16 @@ class Probe:
         for seen, tensor in zip(call.outputs + call.inputs, outputs + given, strict=True):
             if seen.compare(tensor, self._bit) is None:
                 self._diverged.add(name)
+
+
+def _lookups(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor | None:
+    """The indices whose shape, with features behind, is that of what `module` looks up."""
+    if isinstance(module, nn.Embedding):
+        return tensors_in((arguments, keywords))[0]
+    if isinstance(module, nn.EmbeddingBag):
+        offsets = keywords.get("offsets", arguments[1] if len(arguments) > 1 else None)
+        return offsets if isinstance(offsets, Tensor) and not module.include_last_offset else None
+    return None
 
 
 def along(axis: int, rows: Tensor, tensor: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attribution.errors import RowAxisError
 from attribution.ghost.by_contributor import prove_contributors
 from attribution.ghost.calls import RootCall
 from attribution.ghost.expand import StandIns
@@ -48,19 +49,26 @@ class Proofs:
     def prove(
         self, root: RootCall, who: Tensor, axis: int | None, metered: Callable[[nn.Module], bool] | None = None
     ) -> list[CallFindings]:
-        """Probe the call `root` (see `prove_rows`), row i being `who[i]`'s; `metered` says whose calls to see."""
+        """Probe the call `root`, row i being `who[i]`'s; `metered` says whose calls to look at.
+
+        By row (see `prove_rows`), and where rows mix by contributor (see `prove_contributors`).
+        """
         watched, expand = metered or self._metered, self._stand_ins.instead_of
+
+        def within() -> list[CallFindings] | None:
+            return prove_contributors(self._hooks, root, who, watched, expand, axis)
+
         shape = (root.name, tuple(tuple(row_axes_of(tensor, len(who))) for tensor in root.inputs()))
-        found: list[CallFindings] = []
-        if shape in self._packed:
-            found = prove_contributors(self._hooks, root, who, watched, expand, axis)
-        if not found or mixed(found):
+        found = within() if shape in self._packed else None
+        if found is None or mixed(found):
             found = prove_rows(self._hooks, root, len(who), watched, expand, axis)
-            if mixed(found):
-                within = prove_contributors(self._hooks, root, who, watched, expand, axis)
-                if within and mixed(within) < mixed(found):
-                    found = within
-                    self._packed.add(shape)
+        if found is None or mixed(found):
+            better = within()
+            if better is not None and (found is None or mixed(better) < mixed(found)):
+                found = better
+                self._packed.add(shape)
+        if found is None:
+            raise RowAxisError(root.name, "it cannot be repeated with other inputs, so its rows cannot be proved")
         return [self._with_stated(findings, len(who)) for findings in found]
 
     def _with_stated(self, findings: CallFindings, rows: int) -> CallFindings:

@@ -18,8 +18,15 @@ def refuse_unsupported(model: nn.Module) -> None:
 
 
 def refuse_row_mixing(model: nn.Module) -> None:
-    """Raise `UnsupportedLayerError` for a module that mixes the rows of a batch in its present mode."""
+    """Raise `UnsupportedLayerError` for a module that at present mixes the rows of a batch, or is compiled."""
     for name, module in model.named_modules():
+        if module._compiled_call_impl is not None:
+            raise UnsupportedLayerError(
+                name or "(the model)",
+                type(module).__name__,
+                "it was compiled in place, and compiled code need not run hooks",
+                "compile it after the metered run (until then: module._compiled_call_impl = None)",
+            )
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
             if isinstance(module, nn.modules.instancenorm._InstanceNorm):
                 continue

@@ -39,7 +39,7 @@ def prove_rows(
     watched: Callable[[nn.Module], bool],
     expand: Callable[[nn.Module, Any], tuple[Any, int] | None],
     stated_axis: int | None = None,
-) -> list[CallFindings]:
+) -> list[CallFindings] | None:
     """Repeat the call `root` under probes and find the row axes of all calls of `watched` modules, in call order.
 
     Where inputs have several axes as long as the batch, all readings are probed in turn until one leaves the rows
@@ -47,7 +47,8 @@ def prove_rows(
     calls on its own nothing says so, and two readings that both leave the rows apart are refused. `stated_axis`
     decides it. `expand(module, output)` gives the output that stands in for a rowless one, with its axis of rows.
 
-    Raises `BatchError` if no input has an axis as long as the batch, `RowAxisError` if that axis stays open.
+    None if the call cannot be repeated with other inputs at all. Raises `BatchError` if no input has an axis as long
+    as the batch, `RowAxisError` if that axis stays open.
     """
     candidates = [row_axes_of(tensor, rows) for tensor in root.inputs()]
     if stated_axis is not None:
@@ -64,6 +65,8 @@ def prove_rows(
     for reading in readings:
         words = code_words(rows)
         found = Probe(hooks, root, words, _Poison(reading), watched, expand).run(partial(_finding, words))
+        if found is None:
+            continue
         first = first or found
         if not mixed(found):
             apart.append(found)
@@ -74,7 +77,7 @@ def prove_rows(
             root.name,
             f"its input could hold the {rows} rows along several axes (meter.batch(..., axis=...) says along which)",
         )
-    return apart[0] if apart else first or []
+    return apart[0] if apart else first
 
 
 def _readings(candidates: list[list[int]]) -> list[list[int | None]]:
