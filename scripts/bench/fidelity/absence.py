@@ -1,0 +1,146 @@
+"""What values say of absence: against retraining without contributors; and how much of a value is luck."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from fidelity.runner import Runner
+from fidelity.sizes import BATCH, RATES, Size
+from fidelity.statistics import Floats, luck, noise_ceiling, rank_correlation
+from fidelity.tables import spread, table
+from fidelity.training import Case, by_path, metered, retrained, sgd_formula
+
+PATHS: dict[int | str, str] = {1: "path, step", 10: "path, every 10", "run": "path, run"}
+METHODS = ["first order", *PATHS.values()]
+RETRAINING_SEEDS = 1000  # the first of them: other luck than the runs', so that the two share none
+SHORTCUT = "SGD formula"
+
+
+def values(case: Case) -> dict[str, list[float]]:
+    """The values of one run by each method, nats, ``[contributors]``."""
+    first = by_path(metered(case, method="first_order"), {1: METHODS[0]})
+    found = first | by_path(metered(case, every=list(PATHS)), PATHS)
+    return {name: valuation.values[:, 0].tolist() for name, valuation in found.items()}
+
+
+def shortcut(case: Case) -> list[float]:
+    """The values by the formula for plain SGD, ``[contributors]``."""
+    return sgd_formula(case).sum(axis=0).tolist()
+
+
+def losses(case: Case, coalitions: Sequence[Sequence[int]]) -> list[float]:
+    """The losses after retraining on each of the coalitions."""
+    return [retrained(case, coalition) for coalition in coalitions]
+
+
+def cells(size: Size) -> list[Case]:
+    """A case for each scenario and update; the second learning rate, where contributors are mixed both."""
+    found = []
+    for setting in size.settings:
+        for scenario, (optimizer, rate) in product(size.scenarios[setting], size.updates(setting)):
+            if (setting, optimizer) == ("text", "SGD"):
+                continue  # plain SGD hardly trains a transformer in so few steps
+            if rate == RATES[setting][optimizer][1] or (setting, scenario) == ("digits", "mixed"):
+                found.append(Case(setting, scenario, optimizer, rate, size.steps[setting], BATCH[setting]))
+    return found
+
+
+def coalitions(contributors: int, halves: int) -> list[list[int]]:
+    """Everybody; everybody but each in turn; random halves."""
+    everybody = list(range(contributors))
+    draw = np.random.default_rng(0)
+    random_halves = [sorted(draw.permutation(contributors)[: contributors // 2].tolist()) for _ in range(halves)]
+    return [everybody, *([c for c in everybody if c != out] for out in everybody), *random_halves]
+
+
+def report(run: Runner, size: Size) -> str:
+    """Correlations with random halves and with removal, and the spread over seeds."""
+    run.title = "absence"
+    chosen = cells(size)
+    asked = {case: coalitions(len(case.materials.contributors), size.halves[case.setting]) for case in chosen}
+    truth = _by_case(run, losses, chosen, size, RETRAINING_SEEDS, lambda case: {"coalitions": asked[case]})
+    found: dict[Case, dict[str, Floats]] = {}
+    for case, by_seed in _by_case(run, values, chosen, size).items():
+        found[case] = {method: np.array([seed[method] for seed in by_seed]) for method in METHODS}
+    for case, by_seed in _by_case(run, shortcut, [c for c in chosen if c.optimizer == "AdamW"], size).items():
+        found[case][SHORTCUT] = np.array(by_seed)
+    stratified = [replace(case, stratified=True) for case in chosen if case.setting == "digits"]
+    for case, by_seed in _by_case(run, values, stratified, size).items():
+        found[case] = {method: np.array([seed[method] for seed in by_seed]) for method in METHODS}
+    correlations = _correlations(chosen, asked, {case: np.array(by_seed) for case, by_seed in truth.items()}, found)
+    return correlations + "\n\n" + _luck(chosen, found)
+
+
+def _by_case(
+    run: Runner,
+    function: Callable[..., Any],
+    cases: list[Case],
+    size: Size,
+    first_seed: int = 0,
+    options: Callable[[Case], dict[str, Any]] = lambda case: {},
+) -> dict[Case, list[Any]]:
+    """Results for each case, a list over the seeds."""
+    jobs = [
+        (replace(case, seed=first_seed + seed), options(case))
+        for case in cases
+        for seed in range(size.seeds[case.setting])
+    ]
+    results = iter(run(function, jobs))
+    return {case: [next(results) for _ in range(size.seeds[case.setting])] for case in cases}
+
+
+def _correlations(
+    chosen: list[Case],
+    asked: dict[Case, list[list[int]]],
+    truth: dict[Case, Floats],
+    found: dict[Case, dict[str, Floats]],
+) -> str:
+    halves, alone = [], []
+    for case in chosen:
+        count = len(case.materials.contributors)
+        masks = np.array([[c in coalition for c in range(count)] for coalition in asked[case]])
+        after = truth[case]
+        without = after[:, 1 : count + 1] - after[:, :1]
+        rest = -after[:, count + 1 :]
+        half = masks[count + 1 :].astype(float)
+        for rows, target, weights in ((halves, rest, half), (alone, without, np.eye(count))):
+            row = [case.setting, case.scenario, case.update, f"{noise_ceiling(target):.2f}"]
+            for method in (*METHODS, SHORTCUT):
+                by_seed = found[case].get(method)
+                if by_seed is None:
+                    row.append("")
+                    continue
+                one = [rank_correlation(weights @ v, target.mean(0)) for v in by_seed]
+                mean = rank_correlation(weights @ by_seed.mean(0), target.mean(0))
+                row.append(f"{spread(one)} ({mean:.2f})")
+            rows.append(row)
+    columns = ["setting", "contributors differ by", "update", "two sets of seeds", *METHODS, SHORTCUT]
+    return (
+        "Rank correlation of the sum of a random half's values with minus the loss after retraining on that half: one "
+        "run's values, mean ± standard deviation over seeds, and in brackets those of the runs' mean values.\n\n"
+        + table(columns, halves)
+        + "\n\nRank correlation of a contributor's value with the loss after retraining without it, above that with "
+        "everybody:\n\n" + table(columns, alone)
+    )
+
+
+def _luck(chosen: list[Case], found: dict[Case, dict[str, Floats]]) -> str:
+    rows = []
+    for case in chosen:
+        row = [case.setting, case.scenario, case.update]
+        for stratified in (False, True):
+            by_method = found.get(replace(case, stratified=stratified))
+            for method in PATHS.values():
+                row.append("" if by_method is None else "{:.3f} / {:.3f}".format(*luck(by_method[method])))
+        rows.append(row)
+    columns = ["setting", "contributors differ by", "update"]
+    columns += [f"{b}: {m}" for b in ("plain", "stratified") for m in ("step", "every 10", "run")]
+    return (
+        "A contributor's luck beside the differences between contributors: standard deviation over seeds of one run's "
+        "value / standard deviation between contributors, luck taken out, both in nats.\n\n" + table(columns, rows)
+    )
