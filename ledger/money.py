@@ -99,9 +99,10 @@ def format_units(units: int, exponent: int) -> str:
     return f"-{text}" if units < 0 else text
 
 
-def format_nats(piconats: int) -> str:
-    """Exact decimal text in nats of an integer of 1e-12 nat."""
-    return format_units(piconats, NAT_EXPONENT)
+def format_nats(piconats: int, standard_error: int | None = None) -> str:
+    """Exact decimal text in nats of an integer of 1e-12 nat, with its standard error where it has one."""
+    text = format_units(piconats, NAT_EXPONENT)
+    return text if standard_error is None else f"{text} ± {format_nats(standard_error)}"
 
 
 def _official_exponent(code: str) -> int | None:

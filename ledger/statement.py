@@ -61,6 +61,7 @@ class ValuedRun:
     rows_of_all: int
     datasets: list[str]
     value: int
+    standard_error: int | None  # of a sampled value
     improvement: int
     share: Fraction | None
     tasks: list[TaskValue]
@@ -151,6 +152,7 @@ def _valued(session: Session, identity: str, contributor: str) -> ValuedRun | No
         rows_of_all=sum(other.rows for other in worth.contributors),
         datasets=part.datasets,
         value=part.value,
+        standard_error=part.standard_error,
         improvement=worth.improvement,
         share=_share(part.value, worth.improvement),
         tasks=[
@@ -220,6 +222,7 @@ def _run_json(run: ValuedRun) -> dict[str, Any]:
         "rows_of_all": run.rows_of_all,
         "datasets": run.datasets,
         "value_nats": format_nats(run.value),
+        "standard_error_nats": None if run.standard_error is None else format_nats(run.standard_error),
         "improvement_nats": format_nats(run.improvement),
         "share": _rounded(run.share),
         "tasks": [

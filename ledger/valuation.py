@@ -69,6 +69,7 @@ class ContributorWorth(_Stated):
     rows: int
     datasets: list[str]
     value: Exact  # weighted over tasks: what is paid for
+    standard_error: Exact | None = None  # of a sampled value; at most, since tasks' errors may go together
     task_values: list[Exact]  # in the order of the tasks, unweighted
 
 
@@ -166,25 +167,22 @@ def value_record(session: Session, record: RunRecord) -> Valuation:
     data = _data(session, record)
     fingerprints = _objective_fingerprints(record)
     method = manifest.get("method")
-    improvement = [
-        Fraction(float(record.steps.loss_before[0, k])) - Fraction(float(record.steps.loss_after[-1, k]))
-        if len(record.steps)
-        else Fraction(0)
-        for k in range(len(record.tasks))
-    ]
     # math.fsum rounds once, whatever the order or the machine: the same record gives the same integers everywhere.
+    improvement = _improvement(record)
     house = [Fraction(math.fsum(record.steps.house[:, k])) for k in range(len(record.tasks))]
     values = [
         [Fraction(math.fsum(record.steps.values[:, c, k])) for k in range(len(record.tasks))]
         for c in range(len(record.contributors))
     ]
     weights = [Fraction(float(weight)) for weight in record.weights]
+    errors = None if record.standard_errors is None else [[Fraction(e) for e in row] for row in record.standard_errors]
     contributors = [
         ContributorWorth(
             contributor=name,
             rows=int(record.rows[c]),
             datasets=data.get(name, []),
             value=_piconats(_dot(weights, values[c])),
+            standard_error=None if errors is None else _piconats(_dot(weights, errors[c])),
             task_values=[_piconats(value) for value in values[c]],
         )
         for c, name in enumerate(record.contributors)
@@ -279,6 +277,18 @@ def _stored_path(path: Path, folder: Path | None) -> str:
     if folder and full.is_relative_to(folder):
         return full.relative_to(folder).as_posix()  # books and records may then be moved together
     return str(full)
+
+
+def _improvement(record: RunRecord) -> list[Fraction]:
+    """The run's improvement of each task: from the first loss to the last, or, unless the record telescopes, summed."""
+    before, after = record.steps.loss_before, record.steps.loss_after
+    if record.telescopes:
+        before, after = before[:1], after[-1:]
+    drops = [
+        [Fraction(float(b)) - Fraction(float(a)) for b, a in zip(*row, strict=True)]
+        for row in zip(before, after, strict=True)
+    ]
+    return [sum((drop[k] for drop in drops), Fraction(0)) for k in range(len(record.tasks))]
 
 
 def _dot(weights: Sequence[Fraction], values: Sequence[Fraction]) -> Fraction:

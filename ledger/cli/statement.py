@@ -75,7 +75,8 @@ def _show_run(run: ValuedRun) -> None:
         ]
         for task in run.tasks
     ]
-    rows.append(["weighted", format_nats(run.value), format_nats(run.improvement), _share(run.share)])
+    value = format_nats(run.value, run.standard_error)
+    rows.append(["weighted", value, format_nats(run.improvement), _share(run.share)])
     columns = ["task", "value, nats", "run's improvement, nats", "share"]
     table(", ".join([title, *filter(None, notes)]), columns, rows, right=set(columns[1:]), section=len(run.tasks))
     say(f"{run.rows:,} of {run.rows_of_all:,} rows came from this data.")

@@ -31,7 +31,7 @@ def show_booked(booked: Booked, as_json: bool) -> None:
             part.contributor,
             f"{part.rows:,}",
             *(format_nats(value) for value in part.task_values),
-            format_nats(part.value),
+            format_nats(part.value, part.standard_error),
             f"{part.value / worth.improvement:.2%}" if worth.improvement else "–",
         ]
         for part in sorted(valuation.contributors, key=lambda part: (-part.value, part.contributor))

@@ -1,4 +1,6 @@
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attribution.errors import RecordError
+from attribution.record import SCORES
+from attribution.scores import ScoreWriter
 from ledger import journal, registry, valuation
+from ledger.checks.runs import RECORD, run_faults
 from ledger.database import Ledger
 from ledger.errors import (
     AmbiguousRunError,
@@ -23,8 +28,9 @@ from ledger.errors import (
 )
 from ledger.models import Run
 from ledger.registry import Task
+from ledger.statement import statement
 from ledger.valuation import Booked, book_run
-from tests.ledger.records import synthetic_record
+from tests.ledger.records import synthetic_record, with_all_to
 
 Book = Callable[..., Booked]
 NAT = 10**12
@@ -50,9 +56,20 @@ def test_a_run_becomes_a_balanced_entry_in_piconats(staffed: Ledger, book: Book)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(SMALL, SMALL), min_size=3, max_size=3), st.tuples(SMALL, SMALL), SMALL, st.floats(0, 1))
+@given(
+    st.lists(st.tuples(SMALL, SMALL), min_size=3, max_size=3),
+    st.tuples(SMALL, SMALL),
+    SMALL,
+    st.floats(0, 1),
+    st.booleans(),
+)
 def test_improvement_is_always_values_plus_house_plus_gap(
-    staffed: Ledger, values: list[tuple[float, float]], house: tuple[float, float], gap: float, weight: float
+    staffed: Ledger,
+    values: list[tuple[float, float]],
+    house: tuple[float, float],
+    gap: float,
+    weight: float,
+    telescopes: bool,
 ) -> None:
     record = synthetic_record(
         dict(zip(("alice", "bob", "carol"), values, strict=True)),
@@ -60,9 +77,11 @@ def test_improvement_is_always_values_plus_house_plus_gap(
         weights=(weight, 1 - weight),
         house=house,
         gap=(gap, 0.0),
+        telescopes=telescopes,
     )
     with staffed.reading() as session:
         found = valuation.value_record(session, record)
+    assert abs(found.improvement - float(record.improvement @ record.weights) * NAT) <= 100
     assert found.improvement == sum(part.value for part in found.contributors) + found.house + found.gap
     assert journal.imbalance(valuation.lines(found)) == {}
     for k, task in enumerate(found.tasks):
@@ -70,6 +89,54 @@ def test_improvement_is_always_values_plus_house_plus_gap(
     weighted = record.values @ record.weights
     for part, value in zip(found.contributors, weighted, strict=True):
         assert abs(part.value - value * NAT) <= 1 + 1e-12 * NAT
+
+
+def test_a_run_on_a_validation_batch_each_step_is_worth_the_sum_of_its_steps(staffed: Ledger, book: Book) -> None:
+    with staffed.writing() as session:
+        booked = book(session, {"alice": 0.5, "bob": 0.25}, house=[0.125], telescopes=False)
+    assert booked.valuation.improvement == 875_000_000_000
+    assert booked.valuation.gap == 0
+    assert "own validation batch" in "".join(finding.detail for finding in booked.findings)
+
+
+def test_a_record_with_all_that_the_books_do_not_need_is_booked_by_its_own_values(
+    staffed: Ledger, tmp_path: Path
+) -> None:
+    with ScoreWriter(tmp_path / "scores.parquet", ["alice", "bob"], ["objective"]) as scores:
+        scores.add(0, ["a", "b"], [0, 1], [[0.5], [0.25]])
+    plain = synthetic_record({"alice": [0.5], "bob": [0.25]}, length=[9, 9, 9, 3])
+    path = replace(with_all_to(plain, "bob", every="run"), scores=scores.path).save(tmp_path / "run")
+    with staffed.writing() as session:
+        found = book_run(session, path).valuation
+        assert [(part.contributor, part.value) for part in found.contributors] == [
+            ("alice", NAT // 2),
+            ("bob", NAT // 4),
+        ]
+        assert list(run_faults(session)) == []
+        (path / SCORES).unlink()
+        (fault,) = run_faults(session)
+    assert (fault.check, SCORES in fault.detail) == (RECORD, True)
+
+
+def test_sampled_values_are_booked_with_their_standard_errors(staffed: Ledger, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"tasks": ["sport", "business"], "house": [0, 0], "gap": [0, 0], "weights": [0.25, 0.75]}
+    errors = {"alice": [0.5, 0.25], "bob": [0.0, 0.0]}
+    record = synthetic_record({"alice": [1, 1], "bob": [1, 0]}, standard_errors=errors, method="exact", **options)
+    with staffed.writing() as session:
+        booked = book_run(session, record.save(tmp_path / "run"))
+        assert [part.standard_error for part in booked.valuation.contributors] == [312_500_000_000, 0]
+        assert list(run_faults(session)) == []
+        (run,) = statement(session, "alice").runs
+    assert run.standard_error == 312_500_000_000
+
+
+def test_an_entry_from_before_there_were_standard_errors_is_read(staffed: Ledger, book: Book) -> None:
+    with staffed.writing() as session:
+        found = book(session, {"alice": 0.5}).valuation
+    stated = valuation.payload(found, "run-1")
+    for part in stated["contributors"]:
+        del part["standard_error"]
+    assert valuation.read_payload(json.dumps(stated)) == found
 
 
 def test_the_same_record_again_returns_the_first_entry(staffed: Ledger, tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ def test_the_same_record_is_booked_once(ok: Run, record: Record) -> None:
     assert "0.750000000000" in shown
 
 
+def test_sampled_values_are_shown_with_their_standard_errors(ok: Run, record: Record) -> None:
+    path = record(standard_errors={"alice": [0.5, 0.25], "bob": [0.0, 0.0]})
+    assert "0.750000000000 ± 0.375000000000" in ok("import-run", path).out
+    assert "0.750000000000 ± 0.375000000000" in ok("statement alice").out
+    assert ok("statement alice --json").json["runs"][0]["standard_error_nats"] == "0.375000000000"
+
+
 def test_a_partial_record_is_booked_only_when_asked_for(run: Run, ok: Run, record: Record) -> None:
     path = record(complete=False)
     assert "--allow-partial" in run("import-run", path).refusal
