@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DynamoBackend
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback
@@ -247,7 +249,9 @@ def _refuse(args: Any) -> None:
         "several processes or devices share a batch: train on one": (
             args.parallel_mode != ParallelMode.NOT_PARALLEL or bool(getattr(args, "deepspeed", None))
         ),
-        "compiled code runs no hooks: set torch_compile=False": args.torch_compile,
+        "compiled code runs no hooks: set torch_compile=False, and no dynamo backend for accelerate": (
+            args.torch_compile or AcceleratorState().dynamo_plugin.backend != DynamoBackend.NO
+        ),
         "the record is of the model as the last step leaves it: set load_best_model_at_end=False": (
             args.load_best_model_at_end
         ),

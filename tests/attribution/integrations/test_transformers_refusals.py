@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from datasets import ClassLabel, Dataset
 from transformers import Trainer
 from transformers.training_args import ParallelMode
@@ -109,7 +110,6 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], type[AttributionError], str]]
     "a batch size that is found out": (
         data("classifier"), None, {"auto_find_batch_size": True}, OptionError, "auto_find_batch_size=False"
     ),
-    "compilation": (data("classifier"), None, {"torch_compile": True}, OptionError, "torch_compile=False"),
 }  # fmt: skip
 
 
@@ -142,6 +142,23 @@ def test_an_error_in_a_worker_of_the_loader_names_the_row_too(tmp_path: Path) ->
     dataset = Rows(list(renamed("dave")))
     with pytest.raises(BatchError, match="row 1 of a batch, column 'contributor': 'dave' is not one of"):
         Trainer(classifier(), chosen, padding("classifier"), dataset, callbacks=[callback]).train()
+
+
+@pytest.mark.parametrize("how", ["torch_compile", "dynamo backend"])
+def test_compilation_is_refused_by_name(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both ways are taken from the environment, when accelerate's state of the process is made.
+    for name in ("BACKEND", "MODE"):
+        monkeypatch.setenv(f"ACCELERATE_DYNAMO_{name}", "default")
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "inductor" if how == "dynamo backend" else "no")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        callback = MeterCallback(objective("classifier"))
+        chosen = arguments(tmp_path, torch_compile=how == "torch_compile")
+        trainer = Trainer(classifier(), chosen, padding("classifier"), data("classifier"), callbacks=[callback])
+        with pytest.raises(OptionError, match="torch_compile=False"):
+            trainer.train()
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_several_processes_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
