@@ -83,3 +83,15 @@ class NonFiniteError(AttributionError):
     def __init__(self, what: str, step: int) -> None:
         self.what, self.step = what, step
         super().__init__(f"step {step}: {what} is not finite; the {step} steps before it are in meter.finish()")
+
+
+class UnscoredRowsError(AttributionError):
+    """The scores of single rows do not add up to what the whole gradient comes to."""
+
+    def __init__(self, task: str, step: int, rows_nats: float, whole_nats: float) -> None:
+        self.task, self.step, self.rows_nats, self.whole_nats = task, step, rows_nats, whole_nats
+        super().__init__(
+            f"step {step}, task {task!r}: the rows' scores sum to {rows_nats:.6g} nats where the whole gradient "
+            f"comes to {whole_nats:.6g}; a parameter is used in a way that no rule sees: meter without samples, "
+            "with memory='buffered'"
+        )

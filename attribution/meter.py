@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -15,16 +16,28 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from attribution.errors import AttributionError, BatchError, NonFiniteError, OptionError
+from attribution.footprint import Footprint
 from attribution.ghost.capture import Capture
 from attribution.ghost.gradients import DividedGradient
 from attribution.manifest import checked_details, describe_optimizer, utc, versions
-from attribution.objective import Evaluation, Evaluator, Loss
+from attribution.objective import Evaluator, Loss
+from attribution.options import (
+    MEMORY_MODES,
+    Every,
+    Method,
+    checked_every,
+    checked_indices,
+    checked_names,
+    checked_samples,
+    checked_weights,
+)
 from attribution.parameters import ParameterSpace, fingerprint
-from attribution.path import GapBudget, PathAverage, StraightPath
-from attribution.record import Floats, Integers, RunRecord, Step, Steps
+from attribution.path import PathAverage
+from attribution.points import Points
+from attribution.record import Floats, Integers, RunRecord, Steps
+from attribution.row_scores import RowScores
 from attribution.step import StepDivider
-
-METHODS = ("path", "first_order")
+from attribution.window import Window
 
 
 class InRunShapley:
@@ -32,15 +45,23 @@ class InRunShapley:
 
     Args:
         model: the user's own; it is only observed.
-        optimizer: SGD, Adam or AdamW of torch.optim, over parameters of `model`; metered through its step hooks.
-        objective: ``callable(model) -> loss`` (a scalar; `Objective` for large validation sets), or
-            ``{task: callable}``. Evaluated in evaluation mode, without disturbing the training.
+        optimizer: one of torch.optim's that takes gradient steps, over parameters of `model`; metered through its
+            step hooks. A rule for another is one file: docs/extending.md.
+        objective: ``callable(model) -> loss`` (a scalar; `Objective` for large validation sets, `Minibatches` for a
+            fresh batch each path), or ``{task: callable}``. Evaluated in evaluation mode, without disturbing training.
         contributors: names of the players, in the order of the indices given to `batch`.
-        method: ``"path"`` (Aumann-Shapley along each step's straight path) or ``"first_order"``.
+        method: ``"path"`` (Aumann-Shapley along straight paths), ``"first_order"``, ``"second_order"`` or ``"exact"``
+            (the Shapley value of each path's game: enumerated up to 12 who moved the model, sampled beyond).
+        every: how many optimizer steps a path covers: 1, k, or ``"run"``; several, such as ``(1, "run")``, are valued
+            side by side, the first being the record's own.
+        memory: ``"buffered"`` (a gradient buffer a contributor, exact for every optimizer) or ``"ghost"`` (none: values
+            are sums of rows' scores, exact for SGD, else with a gap).
         tolerance: of ``"path"``: |gap| / |improvement| of the run up to which steps need not be refined.
         task_weights: weight of each task, by name; they must sum to 1. Equal by default.
-        nodes: of ``"path"``: a fixed number of Gauss-Lobatto nodes for every step (2: trapezoid, 3: Simpson),
+        nodes: of ``"path"``: a fixed number of Gauss-Lobatto nodes for every path (2: trapezoid, 3: Simpson),
             instead of refining to the tolerance.
+        permutations, seed: of ``"exact"`` beyond 12: how many sampled, reverses included, and from which draw.
+        scores: the Parquet file that samples' scores go to; by default a temporary one, kept by ``record.save``.
         row_axes: axis of the batch's rows in a module's output, by the module's name, where it cannot be proved.
         details: what else the record's manifest is to say, e.g. ``{"data": {contributor: [fingerprint]},
             "objective": {task: fingerprint}, "configuration": {...}, "seeds": {...}}``; must be JSON.
@@ -50,7 +71,7 @@ class InRunShapley:
         OptionError, UnsupportedOptimizerError, UnsupportedLayerError, ObjectiveError: naming what does not fit.
 
     The values are those of Wang et al., "Data Shapley in One Training Run" (ICLR 2025), made exactly efficient by
-    integrating along each step. ``finish()``, or leaving a ``with`` block, takes every hook off again.
+    integrating along each path. ``finish()``, or leaving a ``with`` block, takes every hook off again.
     """
 
     def __init__(
@@ -61,57 +82,73 @@ class InRunShapley:
         contributors: Sequence[str],
         *,
         method: str = "path",
+        every: Every | Sequence[Every] = 1,
+        memory: str = "buffered",
         tolerance: float = 1e-3,
         task_weights: Mapping[str, float] | None = None,
         nodes: int | None = None,
+        permutations: int = 64,
+        seed: int = 0,
+        scores: str | os.PathLike[str] | None = None,
         row_axes: Mapping[str, int] | None = None,
         details: Mapping[str, Any] | None = None,
         keep_displacements: bool = False,
     ) -> None:
-        self.contributors = _names(contributors)
-        if method not in METHODS:
-            raise OptionError(f"method {method!r} is not one of {', '.join(METHODS)}")
-        if not 0 < tolerance < float("inf"):
-            raise OptionError(f"tolerance must be a positive number, not {tolerance}")
-        if nodes is not None and (nodes < 2 or method != "path"):
-            raise OptionError(f"nodes must be at least 2 and go with method 'path', not {nodes} with {method!r}")
+        self.contributors = checked_names(contributors)
+        self._method = Method(method, float(tolerance), nodes, permutations, seed)
+        if memory not in MEMORY_MODES:
+            raise OptionError(f"memory {memory!r} is not one of {', '.join(MEMORY_MODES)}")
+        self._ghost = memory == "ghost"
+        if self._ghost and (method == "exact" or every != 1):
+            raise OptionError("memory='ghost' keeps no displacements: it goes with every=1 and not with method 'exact'")
         self._model, self._optimizer = model, optimizer
         self._space = ParameterSpace(model, optimizer)
-        self._evaluator = Evaluator(model, self._space, objective)
-        self.tasks = list(self._evaluator.tasks)
-        self.weights = _weights(self.tasks, task_weights)
-        self._gradient = DividedGradient(self._space, len(self.contributors))
+        evaluator = Evaluator(model, self._space, objective)
+        self.tasks = list(evaluator.tasks)
+        self.weights = checked_weights(self.tasks, task_weights)
+        lengths = checked_every(every)
+        if evaluator.minibatched and len(lengths) > 1:
+            raise OptionError("paths of several lengths need one objective: use Objective instead of Minibatches")
+        evaluator.frozen_too = lengths != [1]
+        self._gradient = DividedGradient(self._space, 1 if self._ghost else len(self.contributors))
         self._divider = StepDivider(optimizer, self._space, self._gradient)
-        self._method, self._tolerance, self._nodes = method, float(tolerance), nodes
-        self._budget = GapBudget(self._tolerance, len(self.tasks), self._gradient.epsilon)
+        self._points = Points(evaluator, self._gradient, self._stop)
+        self._windows = [
+            Window(length, self._method, self._points, len(self.contributors), self._gradient.epsilon)
+            for length in lengths
+        ]
+        self._scores = RowScores(self._gradient, self.contributors, self.tasks, scores)
+        self._sampled_values: Floats = np.zeros((len(self.contributors), len(self.tasks)))
         self._details = checked_details(details or {})
         self._began = datetime.now(UTC)
         self._initial = fingerprint(model)
-        self._steps: list[Step] = []
-        self._total: Floats = np.zeros((len(self.contributors), len(self.tasks)))
         self._rows: Integers = np.zeros(len(self.contributors), dtype=np.int64)
-        self._here: Evaluation | None = None  # at the parameters as the last metered step left them
+        self._steps = self._skipped = 0
         self._start: Tensor | None = None  # the parameters before the step under way
         self._end: Tensor | None = None  # the parameters after the last step
         self._in_batch = False
         self._stopped: str | None = None
         self._record: RunRecord | None = None
-        self._displacements: Tensor | None = (
-            self._space.zeros(len(self.contributors) + 1) if keep_displacements else None
-        )
-        self._capture = Capture(model, self._gradient, row_axes or {})
+        self._displacements = self._space.zeros(self._gradient.parts.count) if keep_displacements else None
+        held = sum(not window.direct for window in self._windows) + keep_displacements
+        self.footprint = Footprint.of(self._space, self._gradient.parts.count, self._divider.buffers, held, self.tasks)
+        self.footprint.announce()
+        self._capture = Capture(model, self._gradient, row_axes or {}, divides=not self._ghost)
         self._handles = [
-            optimizer.register_step_pre_hook(lambda *_: self._before_step()),
+            optimizer.register_step_pre_hook(lambda *call: self._before_step(*call)),
             optimizer.register_step_post_hook(lambda *_: self._after_step()),
         ]
 
     @contextmanager
-    def batch(self, who: Tensor | Sequence[int], *, axis: int | None = None) -> Iterator[None]:
+    def batch(
+        self, who: Tensor | Sequence[int], *, samples: Sequence[Any] | Tensor | None = None, axis: int | None = None
+    ) -> Iterator[None]:
         """Meter the forward and backward passes inside: row i of the model's inputs belongs to contributor ``who[i]``.
 
         `who` is a LongTensor ``[rows]`` of indices into `contributors`. The rows lie along the first axis of the
         inputs that is as long as `who` (others are tried if rows turn out to mix); `axis` states it. Several batches
-        before one ``optimizer.step()`` accumulate.
+        before one ``optimizer.step()`` accumulate. With `samples`, an identifier for each row (all whole numbers, or
+        all text), each row's score on each task is written to the record's file of scores.
 
         Raises `BatchError` for indices that do not fit, `RowAxisError` where a layer's row axis cannot be proved, and
         `UnaccountedGradientError` where contributors' gradients do not sum to autograd's.
@@ -120,10 +157,18 @@ class InRunShapley:
             raise BatchError("the meter is finished: make a new one for another run")
         if self._in_batch:
             raise BatchError("meter.batch blocks must not be nested: leave one before the next")
-        indices = _indices(who, self.contributors)
+        indices = checked_indices(who, self.contributors)
+        named = checked_samples(samples, len(indices))
+        if named is not None and not self._windows[0].direct:
+            raise OptionError(
+                "scores of samples need a path for each step: every=1, or first of several, and not 'exact'"
+            )
+        if self._rows.any() and self._gradient.cleared():
+            self._skip()
+        kept = self._scores.keep(indices, named) if self._ghost or named is not None else None
         self._in_batch = True
         try:
-            with self._capture.batch(indices, axis, self._check_gradients):
+            with self._capture.batch(indices, axis, kept):
                 yield
         finally:
             self._in_batch = False
@@ -131,13 +176,14 @@ class InRunShapley:
 
     @property
     def values(self) -> Floats:
-        """Values so far, float64 ``[contributors, tasks]``, nats, unweighted."""
-        return self._total.copy()
+        """Values so far, float64 ``[contributors, tasks]``, nats, unweighted; of the paths that have ended."""
+        return self._windows[0].values.copy()
 
     @property
     def losses(self) -> Floats:
-        """The validation losses ``[tasks]`` after the last step, nats; NaN before the first."""
-        return self._steps[-1].loss_after if self._steps else np.full(len(self.tasks), np.nan)
+        """The validation losses ``[tasks]`` at the end of the last path, nats; NaN before the first."""
+        rows = self._windows[0].rows
+        return rows[-1].loss_after if rows else np.full(len(self.tasks), np.nan)
 
     @property
     def displacements(self) -> Tensor | None:
@@ -153,6 +199,10 @@ class InRunShapley:
         `stopped` says why, where the run ended early: the record is then a partial one.
         """
         if self._record is None:
+            if self._rows.any() and self._gradient.cleared():
+                self._skip()
+            if self._end is not None:
+                self._finish_windows(self._end)
             self._stopped = self._stopped or stopped
             self.close()
             self._record = self._make_record()
@@ -176,156 +226,143 @@ class InRunShapley:
             self._stopped = self._stopped or f"{type(error).__name__}: {error}"
         self.close()
 
-    def _before_step(self) -> None:
-        if self._stopped is not None:
+    def _before_step(self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        self._start = None
+        if self._stopped is not None or _found_infinite(optimizer):
             return
         if self._in_batch:
             raise BatchError("optimizer.step() inside meter.batch: leave the block before the step")
-        self._check_gradients()
-        self._start = self._space.snapshot()
-        if self._end is None:
-            self._here = self._evaluate()
-        elif not torch.equal(self._start, self._end):
-            self._edited()
-        if not self._rows.any():
-            self._gradient.synchronise()
+        # A closure computes the gradients only now.
+        if not any(callable(closure) for closure in (*arguments, *keywords.values())):
+            self._check_gradients()
+        start = self._space.snapshot()
+        if self._end is not None and not torch.equal(start, self._end):
+            self._points.moved()
+            for window in self._windows:
+                window.edit(self._end, start)
+        for window in self._windows:
+            if not window.is_open:
+                window.open(start)
         self._divider.before_step()
+        self._start = start
 
     def _check_gradients(self) -> None:
-        for place in self._space.places:
-            gradient = place.parameter.grad
-            if gradient is not None and not bool(torch.isfinite(gradient).all()):
-                self._stop(f"the gradient of {place.name!r}")
+        name = self._gradient.not_finite()
+        if name is not None:
+            self._stop(f"the gradient of {name!r}")
 
     def _after_step(self) -> None:
         if self._stopped is not None or self._start is None:
             return
+        self._check_gradients()
         if not self._rows.any():
             warnings.warn(
                 "optimizer.step() without meter.batch before it: all it does is booked to the house", stacklevel=4
             )
-        before, start, end = self._here, self._start, self._space.snapshot()
-        assert before is not None
+            self._gradient.synchronise()
+        start, end = self._start, self._space.snapshot()
         self._gradient.settle()
-        after = self._evaluate()
-        average = self._average(before, after, start, end)
+        self._points.moved()
+        direct = next((window for window in self._windows if window.direct), None)
+        average = direct.average(end) if direct is not None else None
+        parts = self._divide(start, end, average)
+        for window in self._windows:
+            if window is direct and average is not None:
+                window.step(end, self._rows, parts, average.nodes)
+            else:
+                window.step(end, self._rows)
+        self._rows[:] = 0
+        self._steps += 1
+        self._end, self._start = end, None
+
+    def _divide(self, start: Tensor, end: Tensor, average: PathAverage | None) -> Floats:
+        """Divide the step; each part's value ``[contributors + 1, tasks]`` where there is an average to multiply by."""
         if self._displacements is not None:
             self._displacements.zero_()
+        summed = [
+            d for d in (self._displacements, *(window.displacements for window in self._windows)) if d is not None
+        ]
+        gradients = None if average is None else average.gradients
+        credited = torch.empty_like(gradients) if gradients is not None and self._scores.pending else None
         try:
-            found = self._divider.divide(
-                len(self._steps), start, end, gradients=average.gradients, displacements=self._displacements
+            parts = self._divider.divide(
+                self._steps, start, end, gradients=gradients, displacements=summed, credited=credited
             )
+            if credited is not None:
+                scored = self._scores.score(self._steps, credited)
+                self._sampled_values += scored if self._ghost else parts[:-1]
+                parts = np.concatenate([scored, parts[-1:]]) if self._ghost else parts
         except AttributionError as error:
             self._stopped = str(error)
             raise
-        self._book(before, after, found[:-1], found[-1], average.nodes)
-        self._here, self._end, self._start = after, end, None
+        return parts
 
-    def _average(self, before: Evaluation, after: Evaluation, start: Tensor, end: Tensor) -> PathAverage:
-        displacement = end - start
-
-        def evaluate(s: float) -> Evaluation:
-            with self._gradient.in_hand():
-                return self._checked(self._evaluator.at(start + s * displacement))
-
-        path = StraightPath(before, after, displacement, evaluate)
-        if self._method == "first_order":
-            return path.start_only()
-        if self._nodes is not None:
-            return path.fixed(self._nodes)
-        return path.adaptive(self._budget.allowance(before.losses, after.losses))
-
-    def _edited(self) -> None:
-        """The parameters were changed by hand between two steps: what that did is the house's alone."""
-        before, after = self._here, self._evaluate()
-        assert before is not None
-        rows, self._rows = self._rows, np.zeros_like(self._rows)
-        nobody = np.zeros((len(self.contributors), len(self.tasks)))
-        self._book(before, after, nobody, before.losses - after.losses, 2)
-        self._here, self._rows = after, rows
-
-    def _book(self, before: Evaluation, after: Evaluation, values: Floats, house: Floats, nodes: int) -> None:
-        gap = (before.losses - after.losses) - values.sum(axis=0) - house
-        if not (np.isfinite(values).all() and np.isfinite(house).all()):
-            self._stop("a value")
-        self._budget.spend(gap)
-        self._total += values
-        self._steps.append(
-            Step(len(self._steps), before.losses, after.losses, values, house, gap, nodes, self._rows.copy())
-        )
+    def _skip(self) -> None:
+        """The gradients since the last step were thrown away, as a loss scaler does with infinite ones."""
+        self._skipped += 1
         self._rows[:] = 0
+        self._scores.forget()
 
-    def _evaluate(self) -> Evaluation:
-        with self._gradient.in_hand():
-            return self._checked(self._evaluator.here())
-
-    def _checked(self, evaluation: Evaluation) -> Evaluation:
-        for task, loss in zip(self.tasks, evaluation.losses, strict=True):
-            if not np.isfinite(loss):
-                self._stop(f"the loss of task {task!r}")
-        if not bool(torch.isfinite(evaluation.gradients).all()):
-            self._stop("a validation gradient")
-        return evaluation
+    def _finish_windows(self, end: Tensor) -> None:
+        for window in self._windows:
+            with suppress(NonFiniteError):  # the run has stopped, and says why
+                window.finish(end)
 
     def _stop(self, what: str) -> None:
-        error = NonFiniteError(what, len(self._steps))
-        self._stopped = f"{what} was not finite at step {len(self._steps)}"
+        error = NonFiniteError(what, self._steps)
+        self._stopped = f"{what} was not finite at step {self._steps}"
         raise error
 
     def _make_record(self) -> RunRecord:
-        shape = (0, len(self.tasks))
-        columns = {
-            name: np.array([getattr(step, name) for step in self._steps])
-            for name in ("loss_before", "loss_after", "values", "house", "gap", "nodes", "rows")
-        }
-        if not self._steps:
-            columns = {name: np.zeros(shape) for name in ("loss_before", "loss_after", "house", "gap")}
-            columns |= {"values": np.zeros((0, len(self.contributors), len(self.tasks))), "nodes": np.zeros(0)}
-            columns |= {"rows": np.zeros((0, len(self.contributors)))}
+        main, *beside = self._windows
+        method = self._method
         details = {
             "began_at": utc(self._began),
             "ended_at": utc(datetime.now(UTC)),
-            "method": {"name": self._method, "tolerance": self._tolerance, "nodes": self._nodes},
+            "method": {
+                "name": method.name,
+                "tolerance": method.tolerance,
+                "nodes": method.nodes,
+                "every": main.every,
+                "memory": "ghost" if self._ghost else "buffered",
+            },
             "optimizer": describe_optimizer(self._optimizer),
+            "optimizer_steps": self._steps,
+            "skipped_steps": self._skipped,
             "parameters": {"count": self._space.size, "initial": self._initial, "final": fingerprint(self._model)},
             "versions": versions(),
             **self._details,
         }
+        if method.name == "exact":
+            details["method"] |= {"permutations": method.permutations, "seed": method.seed}
+        path = self._scores.close()
+        if path is not None:
+            difference = self._sampled_values - self._scores.total
+            details["samples"] = {"scores": self._scores.samples, "values_less_scores": difference.tolist()}
+        rows = Steps.of(main.rows, len(self.contributors), len(self.tasks))
+        telescopes = not self._points.evaluator.minibatched
+        improvement = rows.improvement(telescopes)
         return RunRecord(
             contributors=self.contributors,
             tasks=self.tasks,
             weights=self.weights,
-            steps=Steps(**columns),
+            steps=rows,
             details=details,
             complete=self._stopped is None,
             stopped=self._stopped,
+            beside={_name(window.every): window.valuation(improvement) for window in beside},
+            standard_errors=main.standard_errors,
+            telescopes=telescopes,
+            scores=path,
         )
 
 
-def _names(contributors: Sequence[str]) -> list[str]:
-    names = [contributors] if isinstance(contributors, str) else list(contributors)
-    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
-        raise OptionError(f"contributors must be at least one name, each once and none empty, not {names}")
-    return names
+def _name(every: Every) -> str:
+    """What a valuation by paths of this length is called."""
+    return "run" if every == "run" else "step" if every == 1 else f"{every} steps"
 
 
-def _weights(tasks: list[str], given: Mapping[str, float] | None) -> Floats:
-    if given is None:
-        return np.full(len(tasks), 1 / len(tasks))
-    if set(given) != set(tasks):
-        raise OptionError(f"task_weights must name the tasks {tasks}, not {list(given)}")
-    weights = np.array([float(given[task]) for task in tasks])
-    if not np.isfinite(weights).all() or (weights < 0).any() or abs(weights.sum() - 1) > 1e-9:
-        raise OptionError(f"task_weights must be none negative and sum to 1, not {dict(given)}")
-    return weights
-
-
-def _indices(who: Tensor | Sequence[int], contributors: list[str]) -> Tensor:
-    indices = torch.as_tensor(who).detach().cpu()
-    if indices.dim() != 1 or not len(indices) or indices.is_floating_point() or indices.dtype == torch.bool:
-        raise BatchError(f"who must be a LongTensor [rows], not {indices.dtype} of shape {tuple(indices.shape)}")
-    wrong = ((indices < 0) | (indices >= len(contributors))).nonzero().reshape(-1)
-    if len(wrong):
-        row = int(wrong[0])
-        raise BatchError(f"row {row}: contributor index {int(indices[row])} is not in 0..{len(contributors) - 1}")
-    return indices.long()
+def _found_infinite(optimizer: Optimizer) -> bool:
+    """Whether a loss scaler tells a fused optimizer to leave the parameters alone."""
+    found: Any = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)

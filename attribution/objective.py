@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attribution.errors import ObjectiveError
-from attribution.parameters import ParameterSpace
+from attribution.parameters import ParameterSpace, Place
 from attribution.record import Floats
 from attribution.undisturbed import undisturbed
 
@@ -54,6 +56,38 @@ class Objective:
         return torch.stack(list(self.chunks(model))).sum()
 
 
+class Minibatches:
+    """A validation loss over a fresh batch for each path: one of `batches`, in a shuffled order, again and again.
+
+    The same batch serves at both ends of a path and between, so a path's values sum to what *that batch's* loss fell
+    by; over the run they sum to the sum of those, not to the difference of one loss before and after. A full
+    `Objective` needs one validation gradient a step, this one two, of fewer rows each.
+
+    Raises `ObjectiveError` if there is no batch.
+    """
+
+    def __init__(
+        self, loss_function: Callable[[nn.Module, Any], Tensor], batches: Sequence[Any], seed: int = 0
+    ) -> None:
+        self.loss_function, self.batches, self.seed = loss_function, batches, seed
+        if not len(batches):
+            raise ObjectiveError("an objective needs at least one batch")
+        self._draw = np.random.default_rng(seed)
+        self._order: list[int] = []
+        self._at = 0
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Take the next batch."""
+        if not self._order:
+            self._order = self._draw.permutation(len(self.batches)).tolist()
+        self._at = self._order.pop()
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        """The loss on the present batch, a scalar."""
+        return self.loss_function(model, self.batches[self._at])
+
+
 def _rows(batch: Any) -> float:
     if isinstance(batch, Tensor):
         return float(len(batch)) if batch.dim() else 1.0
@@ -80,18 +114,28 @@ class Evaluator:
         if not tasks or not all(callable(task) for task in tasks.values()):
             raise ObjectiveError("the objective must be a callable(model) -> loss, or a dictionary {task: callable}")
         self.tasks = tasks
+        self.frozen_too = False  # a parameter frozen for a while does not move, but may have since a path began
         self._model, self._space = model, space
+
+    @property
+    def minibatched(self) -> bool:
+        """Whether any task has fresh batches for each path."""
+        return any(isinstance(task, Minibatches) for task in self.tasks.values())
+
+    def redraw(self) -> None:
+        """Take fresh batches, where tasks have them."""
+        for task in self.tasks.values():
+            if isinstance(task, Minibatches):
+                task.redraw()
 
     def here(self) -> Evaluation:
         """Losses ``[tasks]`` and gradients ``[tasks, P]`` at the model's current parameters."""
         gradients = self._space.zeros(len(self.tasks))
         losses = np.zeros(len(self.tasks))
-        # A parameter frozen for a while does not move, so its gradient is not needed.
-        places = [place for place in self._space.places if place.parameter.requires_grad]
-        parameters = [place.parameter for place in places]
-        with undisturbed(self._model), torch.enable_grad():
+        with undisturbed(self._model), torch.enable_grad(), self._differentiable() as places:
+            parameters = [place.parameter for place in places]
             for index, (name, task) in enumerate(self.tasks.items()):
-                for loss in task.chunks(self._model) if isinstance(task, Objective) else (task(self._model),):
+                for loss in self._chunks(task):
                     self._check(name, loss)
                     losses[index] += loss.item()
                     parts = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -103,6 +147,71 @@ class Evaluator:
         with self._space.at(flat):
             return self.here()
 
+    def losses_at(self, flat: Tensor) -> Floats:
+        """The losses ``[tasks]`` alone, at the parameters `flat` ``[P]``."""
+        losses = np.zeros(len(self.tasks))
+        with self._space.at(flat), undisturbed(self._model), torch.no_grad():
+            for index, task in enumerate(self.tasks.values()):
+                losses[index] = sum(loss.item() for loss in self._chunks(task))
+        return losses
+
+    def curvature(self, flat: Tensor, direction: Tensor) -> Tensor:
+        """Each task's Hessian at `flat` ``[P]`` times `direction` ``[P]``: ``[tasks, P]``.
+
+        Raises `ObjectiveError` where a part of the model cannot be differentiated twice.
+        """
+        found = self._space.zeros(len(self.tasks))
+        plain = (
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.mkldnn.flags(enabled=False),
+        )  # fused ones differentiate once
+        with self._space.at(flat), undisturbed(self._model), plain[0], plain[1], self._differentiable() as places:
+            parameters = [place.parameter for place in places]
+            along = [place.of(direction).view(place.parameter.shape) for place in places]
+            for index, (name, task) in enumerate(self.tasks.items()):
+                with torch.enable_grad():
+                    for loss in self._chunks(task):
+                        try:
+                            self._write_product(loss, parameters, along, places, found[index])
+                        except (RuntimeError, NotImplementedError) as error:
+                            raise ObjectiveError(
+                                f"task {name!r} cannot be differentiated twice ({str(error).splitlines()[0]}): "
+                                "use method='path', which needs no second derivative"
+                            ) from error
+        return found
+
+    def _write_product(
+        self,
+        loss: Tensor,
+        parameters: list[nn.Parameter],
+        along: list[Tensor],
+        places: Sequence[Place],
+        into: Tensor,
+    ) -> None:
+        gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        pairs = [(g, d) for g, d in zip(gradients, along, strict=True) if g is not None and g.requires_grad]
+        slope = torch.stack([(g * d.to(g.dtype)).sum() for g, d in pairs]).sum() if pairs else None
+        if slope is not None:
+            self._space.write(torch.autograd.grad(slope, parameters, allow_unused=True), places, into)
+
+    def _chunks(self, task: Loss) -> Iterable[Tensor]:
+        return task.chunks(self._model) if isinstance(task, Objective) else (task(self._model),)
+
+    @contextmanager
+    def _differentiable(self) -> Iterator[list[Place]]:
+        """The parameters to differentiate by: those that are trained now, or all that a path may have moved."""
+        frozen = [place.parameter for place in self._space.places if not place.parameter.requires_grad]
+        if not self.frozen_too:
+            yield [place for place in self._space.places if place.parameter.requires_grad]
+            return
+        try:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+            yield self._space.places
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+
     @staticmethod
     def _check(name: str, loss: Tensor) -> None:
         if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -112,3 +221,10 @@ class Evaluator:
             raise ObjectiveError(
                 f"task {name!r} returned a loss without a gradient: compute it from the model, not under no_grad()"
             )
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Without fused kernels that can be differentiated once only."""
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+        yield

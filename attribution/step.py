@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,11 +27,11 @@ class StepDivider:
     def __init__(self, optimizer: Optimizer, space: ParameterSpace, gradient: DividedGradient) -> None:
         self._rule = rule_for(optimizer)
         self._optimizer, self._space, self._gradient = optimizer, space, gradient
-        self._memory: Tensor | None = None
+        self._memory: dict[str, Tensor] = {}
         self._had_memory: dict[str, bool] = {}
         self._earlier: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
-        self._ones = torch.ones(len(gradient.parts), dtype=space.dtype, device=space.device)
+        self._ones = torch.ones(gradient.parts.count, dtype=space.dtype, device=space.device)
 
     @property
     def buffers(self) -> int:
@@ -48,7 +48,7 @@ class StepDivider:
             held = self._rule.memory(state)
             self._had_memory[place.name] = held is not None
             if held is not None and place.name not in self._seen:
-                place.of(self._remembered())[-1].copy_(held.detach().reshape(-1))
+                self._remembered(place)[-1].copy_(held.detach().reshape(-1))
             if held is not None or self._rule.remembers(group):
                 self._seen.add(place.name)
             kept = [(name, state[name]) for name in self._rule.keeps(group) if name in state]
@@ -61,14 +61,14 @@ class StepDivider:
         end: Tensor,
         *,
         gradients: Tensor | None = None,
-        displacements: Tensor | None = None,
+        displacements: Sequence[Tensor] = (),
         credited: Tensor | None = None,
     ) -> Floats:
         """Divide the step just taken from `start` to `end` ``[P]`` and return minus each part's displacement times
         `gradients` ``[tasks, P]``: its value, float64 ``[parts, tasks]`` in nats (zero tasks without gradients).
 
-        Each part's displacement is added to `displacements` ``[parts, P]``; `credited` ``[tasks, P]`` is overwritten
-        with `gradients` as gradients with respect to the training gradient of this step (see `Share.life`).
+        Each part's displacement is added to each of `displacements` ``[parts, P]``; `credited` ``[tasks, P]`` is
+        overwritten with `gradients` as gradients with respect to this step's training gradient (see `Share.life`).
 
         Raises `ReconciliationError`, naming the parameter, if the parts do not add up to what the step did.
         """
@@ -89,8 +89,8 @@ class StepDivider:
                         found[-1] -= (local @ share.decay).double().cpu()
                     if credited is not None:
                         credited[:, where] = share.credited(local)
-                if displacements is not None:
-                    _displace(displacements[:, where], share)
+                for summed in displacements:
+                    _displace(summed[:, where], share)
         values: Floats = found.numpy().copy()
         return values
 
@@ -98,7 +98,7 @@ class StepDivider:
         self, place: Place, group: Mapping[str, Any], start: Tensor, end: Tensor
     ) -> Iterator[tuple[Slot, slice]]:
         """The parameter's elements in slots, each with where they lie in the flat vector."""
-        remembered = self._remembered() if self._rule.remembers(group) else None
+        remembered = self._remembered(place) if self._rule.remembers(group) else None
         length = place.stop - place.start
         stretch = length if self._rule.whole else STRETCH
         for low in range(0, length, max(stretch, 1)):
@@ -110,8 +110,8 @@ class StepDivider:
                     shape=tuple(place.parameter.shape),
                     start=start[where],
                     end=end[where],
-                    gradient=self._gradient.parts[:, where],
-                    memory=None if remembered is None else remembered[:, where],
+                    gradient=self._gradient.spans(place, span),
+                    memory=None if remembered is None else remembered[:, span],
                     fresh=not self._had_memory.get(place.name, False),
                     span=span,
                     after=self._optimizer.state.get(place.parameter, {}),
@@ -130,10 +130,11 @@ class StepDivider:
                 found.append((place, group))
         return found
 
-    def _remembered(self) -> Tensor:
-        if self._memory is None:
-            self._memory = torch.zeros_like(self._gradient.parts)
-        return self._memory
+    def _remembered(self, place: Place) -> Tensor:
+        if place.name not in self._memory:
+            shape = (len(self._ones), place.stop - place.start)
+            self._memory[place.name] = torch.zeros(shape, dtype=self._space.dtype, device=self._space.device)
+        return self._memory[place.name]
 
     def _check_still(self, place: Place, step: int, start: Tensor, end: Tensor) -> None:
         if not torch.equal(place.of(start), place.of(end)):

@@ -76,6 +76,16 @@ class Steps(Sequence[Step]):
         if self.length.shape != (count,) or (self.length < 0).any():
             raise RecordError(f"steps: a length is the number of optimizer steps that a row covers, not {self.length}")
 
+    @classmethod
+    def of(cls, rows: Sequence[Step], contributors: int, tasks: int) -> Steps:
+        """The segments `rows`, of which there may be none, in a run of so many contributors and tasks."""
+        if rows:
+            return cls(**{name: np.array([getattr(row, name) for row in rows]) for name in (*_FLOATS, *_INTEGERS)})
+        empty: dict[str, Any] = {name: np.zeros((0, tasks)) for name in ("loss_before", "loss_after", "house", "gap")}
+        empty |= {name: np.zeros(0) for name in ("nodes", "length")}
+        empty |= {"values": np.zeros((0, contributors, tasks)), "rows": np.zeros((0, contributors))}
+        return cls(**empty)
+
     @cached_property
     def first(self) -> Integers:
         """The optimizer step with which each segment begins, counted from 0, int64 [segments]."""

@@ -29,6 +29,7 @@ class ModuleCall:
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # of the tensors it returned
     gradients: dict[int, Tensor] = field(default_factory=dict)  # by place among those tensors
     divide: Callable[[ModuleCall, Tensor], bool] | None = None  # takes the gradients that it can on arrival
+    attached: bool = False  # its parameters' gradients are not computed by autograd
 
     @contextmanager
     def repeated(self, model: nn.Module) -> Iterator[None]:
@@ -82,11 +83,13 @@ class RootCall(ModuleCall):
         """Whether any gradient came back to it: not so for calls made for a metric, or repeated by checkpointing."""
         return self.divided or bool(self.gradients) or any(call.gradients for call in self.calls)
 
+    def beginning(self) -> tuple[Any, ...]:
+        """What of the signature is known when the call begins."""
+        return self.name, self.module.training, tuple((tuple(t.shape), str(t.dtype)) for t in self.inputs())
+
     def signature(self) -> tuple[Any, ...]:
         """What must stay the same for a proof of the row axes to hold: shapes, kinds and the calls made."""
         return (
-            self.name,
-            self.module.training,
-            tuple((tuple(t.shape), str(t.dtype)) for t in self.inputs()),
+            *self.beginning(),
             tuple((call.name, tuple(call.shapes)) for call in self.calls),
         )

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from attribution.errors import BatchError, RowAxisError
 from attribution.ghost.calls import ModuleCall, RootCall
 from attribution.ghost.expand import StandInOnly, StandIns
+from attribution.ghost.factors import KeptBatch
 from attribution.ghost.gradients import DividedGradient
 from attribution.ghost.hooks import Hooks
-from attribution.ghost.partition import Layout
+from attribution.ghost.partition import Layout, Partition
+from attribution.ghost.parts import Parts
 from attribution.ghost.proofs import Proofs
 from attribution.ghost.providers import Partitions, Providers
 from attribution.ghost.recorder import Recorder, repeat_backward
@@ -26,11 +28,16 @@ from attribution.ghost.trees import tensors_in
 class Capture:
     """Divides the gradients of a model's batches into the parts of `gradient`; one object a meter.
 
+    Where it does not divide, it keeps what single rows' scores need, and sees that no parameter is missing from that.
+
     Raises `UnsupportedLayerError` for a module that no rule or fallback can divide.
     """
 
-    def __init__(self, model: nn.Module, gradient: DividedGradient, row_axes: Mapping[str, int]) -> None:
+    def __init__(
+        self, model: nn.Module, gradient: DividedGradient, row_axes: Mapping[str, int], *, divides: bool = True
+    ) -> None:
         refuse_unsupported(model)
+        self.divides = divides
         self._model, self._gradient = model, gradient
         self._hooks, self._stand_ins = Hooks(model), StandIns()
         self._providers = Providers(self._hooks, gradient, self._stand_ins)
@@ -46,34 +53,31 @@ class Capture:
         return module in self._providers
 
     @contextmanager
-    def batch(self, who: Tensor, axis: int | None, check: Callable[[], None]) -> Iterator[None]:
+    def batch(self, who: Tensor, axis: int | None, kept: KeptBatch | None = None) -> Iterator[None]:
         """Divide the gradient of the backward passes inside among the contributors `who` ``[rows]``.
 
-        `axis` states the axis of the rows in the model's inputs, where its length leaves that open; `check` is
-        called when the passes are over, before anything is compared.
+        `axis` states the axis of the rows in the model's inputs, where its length leaves that open. What single rows'
+        scores need goes into `kept`.
         """
         refuse_row_mixing(self._model)
         self._stand_ins.rows = len(who)
-        partitions = Partitions(who)
-        recorder = Recorder(
-            self._hooks,
-            self._metered,
-            self._stand_ins,
-            lambda root: self._at_once(root, partitions),
-            self._gradient.synchronise,
-        )
+        self._providers.factors = None if kept is None else kept.factors
+        self._gradient.choose_checks()
+        batch = _Batch(self._gradient, self._providers, self._proofs, who, self.divides)
+        recorder = Recorder(self._hooks, self._metered, self._stand_ins, batch)
         try:
             with self._gradient.in_hand():
                 with self._hooks.observed_by(recorder):
                     yield
                 self._check_both_passes(recorder)
-                if recorder.gradients_came:
-                    check()
+                if recorder.gradients_came and self._gradient.not_finite() is None:
                     self._divide(recorder.roots, who, axis)
+                    self._gradient.note(everybody=not self.divides)
         finally:
             for used in (recorder, *self._repeated):
                 used.release()
             self._repeated.clear()
+            self._providers.factors = None
 
     def _check_both_passes(self, recorder: Recorder) -> None:
         if recorder.gradients_came:
@@ -88,30 +92,20 @@ class Capture:
 
     def _divide(self, called: list[RootCall], who: Tensor, axis: int | None) -> None:
         roots = [root for root in called if root.received()]
-        if all(root.divided for root in roots):
-            for root in roots:
-                findings = self._proofs.known(root) or []
-                self._providers.divide(zip(root.calls, findings, strict=True), who, self._gradient.parts)
-            self._gradient.verify()
-        else:
+        if not all(root.divided for root in roots):
             self._first_time(roots, who, axis)
-
-    def _at_once(self, root: RootCall, partitions: Partitions) -> Callable[[ModuleCall, Tensor], bool] | None:
-        findings = self._proofs.known(root)
-        if findings is None:
-            return None
-        by_call = {id(call): found for call, found in zip(root.calls, findings, strict=True)}
-
-        def divide(call: ModuleCall, gradient: Tensor) -> bool:
-            if not self._providers.has_rule(call.module):
-                return False
-            self._providers.by_rule(call, gradient, by_call[id(call)], partitions, self._gradient.parts)
-            return True
-
-        return divide
+            return
+        for root in roots:
+            rest = [(c, f) for c, f in _with(root, self._proofs.known(root)) if not self._providers.has_rule(c.module)]
+            if self.divides:
+                self._providers.divide(rest, who, self._gradient.parts)
+            self._providers.keep(rest)
+        if self.divides:
+            self._gradient.verify()
 
     def _first_time(self, roots: list[RootCall], who: Tensor, axis: int | None) -> None:
         """The first batch of its shapes: prove the row axes, then divide the gradients that were kept."""
+        self._gradient.choose_checks(all_of_them=True)
         proved: list[tuple[RootCall, list[CallFindings]]] = []
         for root in roots:
             findings = self._proofs.known(root) or self._proofs.prove(root, who, axis)
@@ -121,21 +115,30 @@ class Capture:
                 root = self._repeat(root)
                 _check_repeatable(root, findings)
             proved.append((root, findings))
-        extra = torch.zeros_like(self._gradient.parts)
+        extra = Parts(self._gradient.space, self._gradient.parts.count)
+        if not self.divides:
+            who = torch.zeros_like(who)  # everybody's together: it is the sum that shows what is missing
         for root, findings in proved:
-            calls = zip(root.calls, findings, strict=True)
-            if root.divided:
-                self._providers.divide(calls, who, self._gradient.parts)
-            else:
-                self._providers.divide(calls, who, extra)
+            self._providers.divide(_with(root, findings), who, extra)
         wrong = [place for place, _ in self._gradient.unaccounted(extra)]
         if wrong:
-            late = [(root, findings) for root, findings in proved if not root.divided]
-            self._resolver.resolve(wrong, late, who, extra, axis)
-        self._gradient.parts.add_(extra)
+            self._resolver.resolve(wrong, [(r, f) for r, f in proved if not r.divided], who, extra, axis)
+        self._gradient.parts.add(extra)
         self._gradient.verify()
         for root, findings in proved:
             self._proofs.keep(root, findings, len(who))
+        if self._providers.factors is not None:
+            for root, findings in proved:
+                self._keep_factors(root, findings, who, axis, again=bool(wrong))
+
+    def _keep_factors(
+        self, root: RootCall, findings: list[CallFindings], who: Tensor, axis: int | None, *, again: bool
+    ) -> None:
+        if root.divided:
+            return  # they were kept on arrival
+        if again:  # other modules than those observed give some of the gradients now
+            root, findings = self._repeat(root), self._proofs.prove(root, who, axis)
+        self._providers.keep(_with(root, findings))
 
     def _repeat(self, root: RootCall) -> RootCall:
         recorder = Recorder(self._hooks, self._metered, self._stand_ins)
@@ -187,3 +190,57 @@ def _check_repeatable(root: RootCall, findings: list[CallFindings]) -> None:
     """The repetition under the probes must have made the calls that the batch made."""
     if [(call.name, call.shapes) for call in root.calls] != [(found.name, found.shapes) for found in findings]:
         raise RowAxisError(root.name, "repeated on the same batch it made other calls, so its rows cannot be proved")
+
+
+def _with(root: RootCall, findings: list[CallFindings] | None) -> list[tuple[ModuleCall, CallFindings]]:
+    return list(zip(root.calls, findings or [], strict=True))
+
+
+class _Batch:
+    """Divides the gradients of one batch as they arrive, where calls like its own have been divided before."""
+
+    def __init__(
+        self, gradient: DividedGradient, providers: Providers, proofs: Proofs, who: Tensor, divides: bool
+    ) -> None:
+        self._gradient, self._providers, self._proofs = gradient, providers, proofs
+        self._partitions, self._divides = Partitions(who), divides
+        self._findings: dict[int, CallFindings] = {}
+
+    def expected(self, root: RootCall) -> bool:
+        return self._proofs.expected(root)
+
+    def at_once(self, root: RootCall) -> Callable[[ModuleCall, Tensor], bool] | None:
+        findings = self._proofs.known(root)
+        if findings is None:
+            return None
+        self._findings.update((id(call), found) for call, found in _with(root, findings))
+        return self._arrived
+
+    def _arrived(self, call: ModuleCall, gradient: Tensor) -> bool:
+        if not self._providers.has_rule(call.module):
+            return False
+        inputs, found = call.inputs()[0].detach(), self._findings[id(call)]
+        self._providers.keep_rule(call, inputs, gradient, found)
+        if self._divides:
+            self._providers.by_rule(call, inputs, gradient, found, self._partitions, self._gradient.parts)
+        return True
+
+    def replaced(self, module: nn.Module) -> list[nn.Parameter]:
+        return self._providers.worth_replacing(module) if self._divides else []
+
+    def in_place_of_autograd(
+        self, call: ModuleCall, inputs: Tensor, gradient: Tensor, parameters: list[nn.Parameter]
+    ) -> list[Tensor]:
+        found = self._findings.get(id(call))
+        if found is None or not isinstance(found.outputs[0], Layout):
+            # Not seen before in this place: only the whole gradient is needed now, the parts come later.
+            everybody = Partition(Layout(0, torch.zeros(len(gradient), dtype=torch.long)), torch.zeros(1).long())
+            call.gradients[0] = gradient if 0 not in call.gradients else call.gradients[0] + gradient
+            scratch = Parts(self._gradient.space, 1)
+            return self._providers.in_place_of_autograd(call, inputs, gradient, everybody, scratch, parameters)
+        self._providers.keep_rule(call, inputs, gradient, found)
+        partition, parts = self._partitions.of(found.outputs[0]), self._gradient.parts
+        return self._providers.in_place_of_autograd(call, inputs, gradient, partition, parts, parameters)
+
+    def first_gradient(self) -> None:
+        self._gradient.synchronise()

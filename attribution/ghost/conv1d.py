@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from attribution.ghost.rule import LayerCall, flat, layer_rule
 
 
-@layer_rule("transformers.pytorch_utils.Conv1D")
+@layer_rule("transformers.pytorch_utils.Conv1D", dear=True, linear=True)
 def conv1d(layer: nn.Module, call: LayerCall) -> None:
     """Weight: ``"p i, p o -> i o"``; bias: ``"p o -> o"``."""
-    for part in call.parts():
-        if (weight := part.gradient(_parameter(layer, "weight"))) is not None:
+    weight = layer._parameters["weight"]
+    if weight is not None and call.wants(weight):
+        for part in call.parts():
             b, a = flat(part.output_gradient, weight.dtype), flat(part.inputs, weight.dtype)
-            weight.addmm_(a.t(), b)
-        if (bias := part.gradient(_parameter(layer, "bias"))) is not None:
-            bias.add_(flat(part.output_gradient, bias.dtype).sum(0))
-
-
-def _parameter(layer: nn.Module, name: str) -> nn.Parameter | None:
-    parameter: Tensor | None = layer._parameters.get(name)
-    return parameter if isinstance(parameter, nn.Parameter) else None
+            part.add_product(weight, a.t(), b)
+    call.add_sums(layer._parameters["bias"], call.output_gradient)

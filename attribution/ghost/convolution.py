@@ -11,7 +11,7 @@ from attribution.ghost.masked import parts_along
 from attribution.ghost.rule import LayerCall, layer_rule
 
 
-@layer_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+@layer_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d, dear=True, linear=True)
 def convolution(layer: nn.Module, call: LayerCall) -> None:
     """Weight: ``"n o *p, n (g i) *p+k -> o i *k"``, strided, dilated and in groups; bias: ``"n o *p -> o"``."""
     assert isinstance(layer, _ConvNd)

@@ -7,7 +7,7 @@ from torch import nn
 from attribution.ghost.rule import LayerCall, flat, layer_rule
 
 
-@layer_rule(nn.Embedding)
+@layer_rule(nn.Embedding, linear=True)
 def embedding(layer: nn.Module, call: LayerCall) -> None:
     """Weight: scatter-add of ``[positions, features]`` by token; the padding row gets none."""
     assert isinstance(layer, nn.Embedding)

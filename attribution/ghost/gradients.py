@@ -12,23 +12,35 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from attribution.errors import UnaccountedGradientError
+from attribution.ghost.parts import Parts
+from attribution.ghost.scaling import scaling
 from attribution.parameters import ParameterSpace, Place
+from attribution.record import Floats
+
+CHECK_ALL = 1 << 22  # elements of all parts together up to which every parameter's sum is checked in every batch
+CHECK_ALWAYS = 1 << 15  # elements of a parameter up to which it is checked in every batch in any case
+CHECK_SHARE = 8  # beyond that, one in so many elements a batch, in turn
 
 
 class DividedGradient:
-    """``parts [contributors + 1, P]``, the last the house's; they mirror the parameters' ``.grad``.
+    """`parts` of each parameter's gradient, the last the house's; they mirror the parameters' ``.grad``.
 
     What autograd accumulates over several batches is accumulated here too, and what is zeroed is zeroed.
     """
 
     def __init__(self, space: ParameterSpace, contributors: int) -> None:
         self.space, self.contributors = space, contributors
-        self.parts = space.zeros(contributors + 1)
+        self.house = contributors
+        self.parts = Parts(space, contributors + 1)
         self.epsilon = max(torch.finfo(place.parameter.dtype).eps for place in space.places)
-        self._dirty = False
+        self.checked: set[str] = set()  # names of the parameters whose sum is checked in this batch
+        self.arrived = False  # a gradient of a parameter, since the meter last took things in hand
+        self._noted: dict[str, Tensor] = {}  # .grad as it was when the last batch ended: the sum of the parts
+        self._factors: dict[str, float] = {}
+        self._overwritten = self._edited = False
         self._magnitudes: dict[str, float] = {}
         self._in_hand = False
-        self.arrived = False  # a gradient of a parameter, since the meter last took things in hand
+        self._next_check = 0
         self._handles: list[RemovableHandle] = []
         for place in space.places:
             if place.parameter.requires_grad:
@@ -51,12 +63,21 @@ class DividedGradient:
             handle.remove()
         self._handles = []
 
-    def _arriving(self, place: Place) -> None:
-        """A gradient from outside a metered batch is about to be accumulated: was ``.grad`` zeroed before it?"""
-        self.arrived = True
-        gradient = place.parameter.grad
-        if not self._in_hand and (gradient is None or not bool(gradient.any())):
-            place.of(self.parts).zero_()
+    def choose_checks(self, *, all_of_them: bool = False) -> None:
+        """Choose the parameters whose sum is checked in the coming batch: all, or some in turn if they are many."""
+        places = self.space.places
+        if all_of_them or self.space.size * self.parts.count <= CHECK_ALL:
+            self.checked = {place.name for place in places}
+            return
+        large = [place for place in places if place.stop - place.start > CHECK_ALWAYS]
+        self.checked, elements = {place.name for place in places} - {place.name for place in large}, 0
+        for _ in large:
+            if elements >= self.space.size // CHECK_SHARE:
+                break
+            place = large[self._next_check % len(large)]
+            self._next_check += 1
+            self.checked.add(place.name)
+            elements += place.stop - place.start
 
     def synchronise(self) -> None:
         """Before new gradients arrive: take over what was done to ``.grad`` since the last ones did.
@@ -64,100 +85,191 @@ class DividedGradient:
         What was zeroed is zeroed here, what was scaled is scaled; whatever else was added belongs to the house.
         """
         self._magnitudes.clear()
-        dirty, self._dirty = self._dirty, True
-        if all(place.parameter.grad is None for place in self.space.places):
-            if dirty:
-                self.parts.zero_()
-            return
+        self._factors.clear()
+        edited, self._edited = self._edited, False
         for place in self.space.places:
-            gradient, mine = place.parameter.grad, place.of(self.parts)
-            if gradient is None or not bool(gradient.any()):
-                mine.zero_()
+            gradient = place.parameter.grad
+            if gradient is None or (self.parts.untouched(place) and not bool(gradient.any())):
+                self.parts.clear(place)
                 continue
-            self._take_over(mine, gradient.detach().reshape(-1).to(mine.dtype))
+            gradient = self._gradient_of(place)
+            if not self._overwritten and self._as_noted(place, gradient):
+                self._edited = edited
+                continue
+            if not bool(gradient.any()):
+                self.parts.clear(place)
+                continue
+            self._take_over(place, gradient)
+        self._overwritten = False
 
-    def _take_over(self, mine: Tensor, gradient: Tensor) -> None:
-        total = mine.sum(0)
-        factor, exact = self._factor(gradient, total)
-        if exact and len(gradient) > 1 and factor != 1.0:
-            mine.mul_(factor)
-            total.mul_(factor)
-        mine[-1].add_(gradient - total)
+    def note(self, *, everybody: bool = False) -> None:
+        """After a batch: ``.grad`` is the sum of the parts; or is made so, as `everybody`'s common part."""
+        for place in self.space.places:
+            gradient = place.parameter.grad
+            if gradient is None:
+                continue
+            if place.name not in self._noted:
+                self._noted[place.name] = torch.empty(
+                    place.stop - place.start, dtype=self.space.dtype, device=self.space.device
+                )
+            self._noted[place.name].copy_(gradient.detach().reshape(-1))
+            if everybody:
+                parts = self.parts.dense(place)
+                torch.sub(self._noted[place.name], parts[-1], out=parts[0])
 
     def note_magnitude(self, places: Iterable[Place], magnitude: float) -> None:
         """Note the size of the terms that were summed into these parameters: rounding is relative to it."""
         for place in places:
             self._magnitudes[place.name] = math.hypot(self._magnitudes.get(place.name, 0.0), magnitude)
 
-    def unaccounted(self, extra: Tensor | None = None) -> list[tuple[Place, float]]:
-        """Parameters whose parts (and `extra` parts) do not sum to ``.grad`` within rounding, and by how much."""
-        gradient, parts = self._gradient(), self.parts if extra is None else self.parts + extra
-        missing = gradient - parts.sum(0)
-        whole = float(gradient.norm())
+    def unaccounted(self, extra: Parts | None = None, only: set[str] | None = None) -> list[tuple[Place, float]]:
+        """The checked, or `only` these, parameters whose parts (with `extra`) miss ``.grad``, and by how much."""
         wrong = []
+        whole = math.hypot(*(float(p.parameter.grad.norm()) for p in self.space.places if p.parameter.grad is not None))
         for place in self.space.places:
-            length = float(place.of(missing).norm())
+            if place.name not in (self.checked if only is None else only):
+                continue
+            missing, own = self.parts.total(place), 0.0
+            if extra is not None and not extra.untouched(place):
+                missing += extra.total(place)
+            if place.parameter.grad is not None:
+                gradient = self._gradient_of(place)
+                own = float(gradient.norm())
+                missing -= gradient
+            length = float(missing.norm())
             rounding = 64 * self.epsilon * (self._magnitudes.get(place.name, 0.0) + whole)
             if not length <= rounding:
-                own = float(place.of(gradient).norm())
-                rounding += 1000 * self.epsilon * (float(place.of(parts).norm(dim=1).sum()) + own)
+                rounding += 1000 * self.epsilon * (self.parts.length(place) + own)
+                rounding += 1000 * self.epsilon * (extra.length(place) if extra is not None else 0.0)
                 if not length <= rounding:
                     wrong.append((place, length / max(own, 1e-300)))
         return wrong
 
     def verify(self) -> None:
-        """Raise `UnaccountedGradientError` unless the parts sum to what autograd computed."""
+        """Raise `UnaccountedGradientError` unless the checked parts sum to what autograd computed, to rounding.
+
+        The rounding is the house's: where it is all there is of a gradient, an adaptive optimizer makes a step of it.
+        """
         for place, relative in self.unaccounted():
             raise UnaccountedGradientError(place.name, relative)
+        for place in self.space.places:
+            if place.name in self.checked and place.parameter.grad is not None:
+                rounding = self._gradient_of(place) - self.parts.total(place)
+                if bool(rounding.any()):
+                    self.parts.of(self.house, place).add_(rounding)
 
     def settle(self) -> None:
-        """Before the step divides: carry over scaling (clipping) to all parts; the rest of ``.grad`` is the house's.
+        """Before the step divides: find the scaling (clipping) of all parts; the rest of ``.grad`` is the house's.
 
         A scaling is common to all parameters, or to all elements of one. What is not (noise, clipping by value, an
         edit by hand) is a residual, and the house's.
         """
-        gradient, total = self._gradient(), self.parts.sum(0)
-        common, everywhere = self._factor(gradient, total)
-        if everywhere:
-            if common != 1.0:
-                self.parts.mul_(common)
-            self.parts[-1].add_(gradient.sub_(total, alpha=common))
+        self._factors.clear()
+        present = [place for place in self.space.places if place.parameter.grad is not None]
+        flat = {place.name: self._gradient_of(place) for place in present}
+        if not self._overwritten and all(self._as_noted(place, flat[place.name]) for place in present):
             return
-        for place in self.space.places:
-            factor = common
+        totals = {place.name: self.parts.total(place) for place in present}
+        pairs = [(flat[place.name], totals[place.name]) for place in present]
+        common, everywhere = scaling(pairs, self.epsilon)
+        for place, (gradient, total) in zip(present, pairs, strict=True):
+            factor, exact = common, everywhere
             # One element is in proportion to anything, so it says nothing about the factor.
-            if place.stop - place.start > 1:
-                own, exact = self._factor(place.of(gradient), place.of(total))
+            if not everywhere and len(gradient) > 1:
+                own, exact = scaling([(gradient, total)], self.epsilon)
                 factor = own if exact else common
-            place.of(self.parts).mul_(factor)
-            place.of(self.parts)[-1].add_(place.of(gradient) - factor * place.of(total))
+            if exact:
+                if factor != 1.0:
+                    self._factors[place.name] = factor
+                continue
+            self._residual(place, gradient.sub(total, alpha=factor), factor)
 
-    def _gradient(self) -> Tensor:
-        flat = self.space.zeros()
-        self.space.write([place.parameter.grad for place in self.space.places], self.space.places, flat)
-        return flat
+    def spans(self, place: Place, span: slice) -> Tensor:
+        """All parts ``[parts, n]`` of a stretch of a settled parameter; used up by whoever divides the step."""
+        self._overwritten = True
+        parts = self.parts.dense(place)[:, span]
+        factor = self._factors.get(place.name)
+        return parts if factor is None else parts.mul_(factor)
 
-    def _factor(self, gradient: Tensor, total: Tensor) -> tuple[float, bool]:
-        """The factor f with ``gradient ≈ f · total``, and whether that holds everywhere, to rounding."""
-        square = float(torch.dot(total, total))
-        if square == 0:
-            return 1.0, False
-        fitted = float(torch.dot(gradient, total)) / square
-        residual = float((gradient - fitted * total).norm()) ** 2
-        if residual <= (1000 * self.epsilon * fitted) ** 2 * square:
-            return (1.0 if abs(fitted - 1) <= 16 * self.epsilon else fitted), True
-        return self._among(gradient, total, fitted, math.sqrt(residual / len(total) / square)), False
+    def whole(self) -> Tensor:
+        """All parts of all parameters as they count now, ``[parts, P]``, a copy: for checks on small models."""
+        found = self.space.zeros(self.parts.count)
+        for place in self.space.places:
+            if not self.parts.untouched(place):
+                place.of(found).add_(self.parts.dense(place), alpha=self._factors.get(place.name, 1.0))
+        return found
 
-    def _among(self, gradient: Tensor, total: Tensor, fitted: float, spread: float) -> float:
-        """The factor where a residual remains: one that many elements share exactly, else the fitted one.
+    def scaled(self, directions: Tensor) -> Tensor:
+        """A copy of `directions` ``[tasks, P]``, each parameter's times the factor that its gradient was scaled by."""
+        found = directions.clone()
+        for place in self.space.places:
+            place.of(found).mul_(self._factors.get(place.name, 1.0))
+        return found
 
-        A fitted factor that noise alone can explain as a deviation from 1 is taken for 1; `spread` is the standard
-        deviation that the residual gives it.
+    def times(self, directions: Tensor) -> Floats | None:
+        """The settled gradient of all rows times `directions` ``[tasks, P]``: float64 ``[tasks]``.
+
+        None where something else than rows went into it, such as an edit by hand.
         """
-        used = total.abs() > 1e-6 * total.abs().max()
-        ratios = (gradient[used] / total[used]).double()
-        for candidate in (1.0, float(ratios.median())):
-            shared = (ratios - candidate).abs() <= 1e4 * self.epsilon * abs(candidate)
-            if candidate != 0 and float(shared.double().mean()) >= 0.02:
-                return candidate
-        return 1.0 if abs(fitted - 1) <= 4 * spread else fitted
+        if self._edited:
+            return None
+        found = torch.zeros(len(directions), dtype=torch.float64)
+        for place in self.space.places:
+            if place.parameter.grad is not None and place.name in self._noted:
+                factor = self._factors.get(place.name, 1.0)
+                found += factor * (place.of(directions) @ self._noted[place.name]).double().cpu()
+        values: Floats = found.numpy()
+        return values
+
+    def cleared(self) -> bool:
+        """Whether every ``.grad`` is None or zero."""
+        gradients = (place.parameter.grad for place in self.space.places)
+        return not any(gradient is not None and bool(gradient.any()) for gradient in gradients)
+
+    def not_finite(self) -> str | None:
+        """The name of the first parameter whose gradient is not finite, or None."""
+        for place in self.space.places:
+            gradient = place.parameter.grad
+            if gradient is None:
+                continue
+            flat = gradient.detach().reshape(-1)
+            # A sum of squares sees NaN and infinity in one pass; it may also overflow, so look again.
+            if not math.isfinite(float(torch.dot(flat, flat))) and not bool(torch.isfinite(flat).all()):
+                return place.name
+        return None
+
+    def _residual(self, place: Place, rest: Tensor, factor: float) -> None:
+        if factor == 0:
+            self.parts.clear(place)
+            factor = 1.0
+        elif factor != 1.0:
+            self._factors[place.name] = factor
+        # The factor is applied when the step is divided, and must leave this as it is.
+        self.parts.of(self.house, place).add_(rest / factor)
+
+    def _arriving(self, place: Place) -> None:
+        """A gradient from outside a metered batch is about to be accumulated: was ``.grad`` zeroed before it?"""
+        self.arrived = True
+        gradient = place.parameter.grad
+        if not self._in_hand and (gradient is None or not bool(gradient.any())):
+            self.parts.clear(place)
+            self._noted.pop(place.name, None)
+
+    def _gradient_of(self, place: Place) -> Tensor:
+        gradient = place.parameter.grad
+        assert gradient is not None
+        return gradient.detach().reshape(-1).to(self.space.dtype)
+
+    def _as_noted(self, place: Place, gradient: Tensor) -> bool:
+        noted = self._noted.get(place.name)
+        return noted is not None and not self.parts.untouched(place) and torch.equal(noted, gradient)
+
+    def _take_over(self, place: Place, gradient: Tensor) -> None:
+        mine = self.parts.dense(place)
+        total = mine.sum(0)
+        factor, exact = scaling([(gradient, total)], self.epsilon)
+        if exact and len(gradient) > 1 and factor != 1.0:
+            mine.mul_(factor)
+            total.mul_(factor)
+        mine[-1].add_(gradient - total)
+        self._edited = True

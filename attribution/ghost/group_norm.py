@@ -9,7 +9,7 @@ from attribution.ghost.channels import scale_and_shift
 from attribution.ghost.rule import LayerCall, layer_rule
 
 
-@layer_rule(nn.GroupNorm)
+@layer_rule(nn.GroupNorm, linear=True)
 def group_norm(layer: nn.Module, call: LayerCall) -> None:
     """Weight: ``"n c *p, n c *p -> c"`` of normalised input and output gradient; bias: ``"n c *p -> c"``."""
     assert isinstance(layer, nn.GroupNorm)

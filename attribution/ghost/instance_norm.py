@@ -10,7 +10,7 @@ from attribution.ghost.channels import scale_and_shift
 from attribution.ghost.rule import LayerCall, layer_rule
 
 
-@layer_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+@layer_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, linear=True)
 def instance_norm(layer: nn.Module, call: LayerCall) -> None:
     """Weight: ``"n c *p, n c *p -> c"`` of normalised input and output gradient; bias: ``"n c *p -> c"``.
 

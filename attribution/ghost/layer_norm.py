@@ -8,15 +8,11 @@ from torch.nn import functional
 from attribution.ghost.rule import LayerCall, layer_rule
 
 
-@layer_rule(nn.LayerNorm)
+@layer_rule(nn.LayerNorm, linear=True)
 def layer_norm(layer: nn.Module, call: LayerCall) -> None:
     """Weight: ``"p f, p f -> f"`` of normalised input and output gradient; bias: ``"p f -> f"``."""
     assert isinstance(layer, nn.LayerNorm)
-    shape = layer.normalized_shape
-    for part in call.parts():
-        b = part.output_gradient.reshape(-1, *shape)
-        if (weight := part.gradient(layer.weight)) is not None:
-            normalised = functional.layer_norm(part.inputs.reshape(-1, *shape), shape, eps=layer.eps)
-            weight.add_((normalised.to(weight.dtype) * b.to(weight.dtype)).sum(0))
-        if (bias := part.gradient(layer.bias)) is not None:
-            bias.add_(b.to(bias.dtype).sum(0))
+    if call.wants(layer.weight):
+        normalised = functional.layer_norm(call.inputs, layer.normalized_shape, eps=layer.eps)
+        call.add_sums(layer.weight, normalised.to(layer.weight.dtype) * call.output_gradient.to(layer.weight.dtype))
+    call.add_sums(layer.bias, call.output_gradient)

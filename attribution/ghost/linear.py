@@ -7,13 +7,12 @@ from torch import nn
 from attribution.ghost.rule import LayerCall, flat, layer_rule
 
 
-@layer_rule(nn.Linear, nn.modules.linear.NonDynamicallyQuantizableLinear)
+@layer_rule(nn.Linear, nn.modules.linear.NonDynamicallyQuantizableLinear, dear=True, linear=True)
 def linear(layer: nn.Module, call: LayerCall) -> None:
     """Weight: ``"p o, p i -> o i"``; bias: ``"p o -> o"``."""
     assert isinstance(layer, nn.Linear)
-    for part in call.parts():
-        if (weight := part.gradient(layer.weight)) is not None:
-            b, a = flat(part.output_gradient, weight.dtype), flat(part.inputs, weight.dtype)
-            weight.addmm_(b.t(), a)
-        if (bias := part.gradient(layer.bias)) is not None:
-            bias.add_(flat(part.output_gradient, bias.dtype).sum(0))
+    if call.wants(layer.weight):
+        for part in call.parts():
+            b, a = flat(part.output_gradient, layer.weight.dtype), flat(part.inputs, layer.weight.dtype)
+            part.add_product(layer.weight, b.t(), a)
+    call.add_sums(layer.bias, call.output_gradient)

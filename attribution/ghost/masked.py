@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from attribution.ghost.rule import LayerCall, Part
 
@@ -19,4 +18,4 @@ def parts_along(call: LayerCall, axis: int) -> Iterator[Part]:
         return
     for contributor, positions in call.partition.positions():
         masked = call.partition.masked(call.output_gradient, positions)
-        yield Part(call.inputs, masked, partial(call.gradient_of, contributor))
+        yield Part(call.inputs, masked, call, contributor)

@@ -51,6 +51,10 @@ class Partition:
     who: Tensor
 
     @cached_property
+    def _memberships(self) -> dict[tuple[torch.dtype, torch.device], Tensor]:
+        return {}
+
+    @cached_property
     def _positions(self) -> list[tuple[int, Positions]]:
         known = self.layout.rows >= 0
         owners = torch.where(known, self.who[self.layout.rows.clamp(min=0)], -1)
@@ -67,6 +71,20 @@ class Partition:
     def positions(self) -> Iterator[tuple[int, Positions]]:
         """Each contributor in the tensor, with its positions along the axis; adjacent ones as a slice, uncopied."""
         return iter(self._positions)
+
+    def membership(self, like: Tensor) -> tuple[list[int], Tensor]:
+        """The contributors in the tensor and, one row each ``[contributors, length of the axis]``, ones where they are.
+
+        In the type and on the device of `like`.
+        """
+        contributors = [contributor for contributor, _ in self._positions]
+        kind = (like.dtype, like.device)
+        if kind not in self._memberships:
+            ones = torch.zeros(len(contributors), len(self.layout.rows), dtype=like.dtype, device=like.device)
+            for row, (_, positions) in zip(ones, self._positions, strict=True):
+                row[positions if isinstance(positions, slice) else positions.to(like.device)] = 1
+            self._memberships[kind] = ones
+        return contributors, self._memberships[kind]
 
     def select(self, tensor: Tensor, positions: Positions) -> Tensor:
         """`tensor` at `positions` along the layout's axis."""

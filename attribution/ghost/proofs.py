@@ -28,7 +28,12 @@ class Proofs:
         self._hooks, self._stand_ins, self._metered = hooks, stand_ins, metered
         self._stated = dict(stated)
         self._known: dict[tuple[Any, ...], list[CallFindings]] = {}
+        self._beginnings: set[tuple[Any, ...]] = set()
         self._packed: set[tuple[Any, ...]] = set()  # calls whose rows were found to mix within a contributor before
+
+    def expected(self, root: RootCall) -> bool:
+        """Whether a call that begins like `root` has findings already: the same module, mode and shapes of inputs."""
+        return root.beginning() in self._beginnings
 
     def known(self, root: RootCall) -> list[CallFindings] | None:
         """The findings for the calls in `root`, in order; None if they are still to be proved."""
@@ -45,6 +50,7 @@ class Proofs:
         layouts = [finding for call in findings for finding in call.outputs if isinstance(finding, Layout)]
         if all(layout.regular(rows) for layout in layouts):
             self._known[root.signature()] = findings
+            self._beginnings.add(root.beginning())
 
     def prove(
         self, root: RootCall, who: Tensor, axis: int | None, metered: Callable[[nn.Module], bool] | None = None

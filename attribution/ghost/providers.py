@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,17 @@ from torch import Tensor, nn
 from attribution.errors import RowAxisError
 from attribution.ghost.calls import ModuleCall
 from attribution.ghost.expand import StandIns
+from attribution.ghost.factors import FallbackFactor, RuleFactor
 from attribution.ghost.fallback import divisible, pull_back
 from attribution.ghost.gradients import DividedGradient
 from attribution.ghost.hooks import Hooks
 from attribution.ghost.partition import Layout, Partition
+from attribution.ghost.parts import Parts
 from attribution.ghost.rows import CallFindings, Mixed
-from attribution.ghost.rule import LayerCall, LayerRule, rule_for
+from attribution.ghost.rule import Kind, LayerCall, kind_of
 from attribution.parameters import Place
+
+WORTH_REPLACING = 1 << 15  # elements of a parameter from which its gradient is not computed twice
 
 
 @dataclass
@@ -25,31 +29,36 @@ class Provider:
     """A module that gives contributors' gradients of some parameters."""
 
     module: nn.Module
-    rule: LayerRule | None  # None: by the fallback
+    kind: Kind | None  # None: by the fallback
     places: dict[str, Place]
     cut: bool = True  # the fallback may cut the call to a contributor's rows
 
 
 class Providers:
-    """All providers of a model: at first every module for the parameters that it owns."""
+    """All providers of a model: at first every module for the parameters that it owns.
+
+    What single rows' scores need is kept in `factors` while that is a list.
+    """
 
     def __init__(self, hooks: Hooks, gradient: DividedGradient, stand_ins: StandIns) -> None:
         self._hooks, self._gradient, self._stand_ins = hooks, gradient, stand_ins
+        self.factors: list[RuleFactor | FallbackFactor] | None = None
         self._providers: dict[nn.Module, Provider] = {}
         for module in hooks.names:
             places = [gradient.space.place(parameter) for parameter in module._parameters.values()]
             own = {place.name: place for place in places if place is not None}
             if own:
-                self._providers[module] = Provider(module, rule_for(module), own)
+                self._providers[module] = Provider(module, kind_of(module), own)
 
     def __contains__(self, module: nn.Module) -> bool:
-        return module in self._providers
+        provider = self._providers.get(module)
+        return provider is not None and any(p.parameter.requires_grad for p in provider.places.values())
 
     def divide(
         self,
         calls: Iterable[tuple[ModuleCall, CallFindings]],
         who: Tensor,
-        into: Tensor,
+        into: Parts,
         only: Collection[str] | None = None,
     ) -> None:
         """Add the contributors' gradients of all `calls` to the parts `into`; `only` names the parameters wanted."""
@@ -57,18 +66,19 @@ class Providers:
             provider = self._providers.get(call.module)
             if provider is None or not call.gradients:
                 continue
-            if provider.rule is not None:
-                self.by_rule(call, call.gradients[0], found, Partitions(who), into, only)
+            if provider.kind is not None:
+                self.by_rule(call, call.inputs()[0].detach(), call.gradients[0], found, Partitions(who), into, only)
             else:
                 self.by_fallback(provider, call, found, who, into, only)
 
     def by_rule(
         self,
         call: ModuleCall,
+        inputs: Tensor,
         gradient: Tensor,
         found: CallFindings,
         partitions: Partitions,
-        into: Tensor,
+        into: Parts,
         only: Collection[str] | None = None,
     ) -> None:
         """Add the contributors' gradients of one call of a module with a rule.
@@ -77,23 +87,73 @@ class Providers:
         """
         provider = self._providers[call.module]
         places = _wanted(provider.places, only)
-        finding = found.outputs[0]
-        if isinstance(finding, Mixed):
-            raise RowAxisError(call.name, "no axis of its output separates the rows of the batch")
-        if not places or not isinstance(finding, Layout) or provider.rule is None:
+        layout = self._layout(call, found)
+        if not places or layout is None or provider.kind is None:
             return
-        inputs = call.inputs()[0].detach()
+        self._rule(provider.kind, call, inputs, gradient, partitions.of(layout), into, places)
+        if any(name in self._gradient.checked for name in places):
+            self._note_magnitude(places, [inputs], gradient)
+
+    def in_place_of_autograd(
+        self,
+        call: ModuleCall,
+        inputs: Tensor,
+        gradient: Tensor,
+        partition: Partition,
+        into: Parts,
+        parameters: Sequence[nn.Parameter],
+    ) -> list[Tensor]:
+        """As `by_rule`; returns the whole gradient of each of `parameters`, the sum over the contributors."""
+        provider = self._providers[call.module]
+        assert provider.kind is not None
+        places = {p.parameter: p for p in provider.places.values()}
+        fresh = all(into.untouched(places[parameter]) for parameter in parameters)
+        found = into if fresh else Parts(self._gradient.space, into.count)
+        self._rule(provider.kind, call, inputs, gradient, partition, found, provider.places)
+        totals = [found.total(places[parameter]).view(parameter.shape).to(parameter.dtype) for parameter in parameters]
+        if not fresh:
+            into.add(found)
+        return totals
+
+    def _rule(
+        self,
+        kind: Kind,
+        call: ModuleCall,
+        inputs: Tensor,
+        gradient: Tensor,
+        partition: Partition,
+        into: Parts,
+        places: Mapping[str, Place],
+    ) -> None:
         if call.module in self._stand_ins.axes:
             inputs = inputs.expand(gradient.shape[:-1])
-        by_id = {id(place.parameter): place for place in places.values()}
-
-        def gradient_of(contributor: int, parameter: Tensor) -> Tensor | None:
-            place = by_id.get(id(parameter))
-            return None if place is None else place.of(into[contributor]).view(parameter.shape)
-
+        by_id = {id(place.parameter): place for place in places.values() if place.parameter.requires_grad}
         with torch.no_grad():
-            provider.rule(call.module, LayerCall(inputs, gradient, partitions.of(finding), gradient_of))
-        self._note_magnitude(places, call, gradient)
+            kind.rule(call.module, LayerCall(inputs, gradient, partition, into, by_id))
+
+    def keep_rule(self, call: ModuleCall, inputs: Tensor, gradient: Tensor, found: CallFindings) -> None:
+        """Keep what single rows' scores need of one call of a module with a rule."""
+        provider, layout = self._providers[call.module], self._layout(call, found)
+        if self.factors is None or layout is None or provider.kind is None:
+            return
+        if call.module in self._stand_ins.axes:
+            inputs = inputs.expand(gradient.shape[:-1])
+        own = {id(place.parameter): place for place in provider.places.values() if place.parameter.requires_grad}
+        places = {name: own[id(p)] for name, p in call.module._parameters.items() if id(p) in own}
+        if places:
+            self.factors.append(RuleFactor(call.module, provider.kind, inputs, gradient, layout, places))
+
+    def keep(self, calls: Iterable[tuple[ModuleCall, CallFindings]]) -> None:
+        """Keep what single rows' scores need of all `calls`."""
+        for call, found in calls:
+            provider = self._providers.get(call.module)
+            if self.factors is None or provider is None or not call.gradients:
+                continue
+            if provider.kind is not None:
+                self.keep_rule(call, call.inputs()[0].detach(), call.gradients[0], found)
+            elif provider.places and divisible(found, call):
+                kept = replace(call, gradients=dict(call.gradients))  # what was observed is released after the batch
+                self.factors.append(FallbackFactor(self._hooks.model, kept, found, dict(provider.places)))
 
     def by_fallback(
         self,
@@ -101,7 +161,7 @@ class Providers:
         call: ModuleCall,
         found: CallFindings,
         who: Tensor,
-        into: Tensor,
+        into: Parts,
         only: Collection[str] | None = None,
     ) -> None:
         """Add the contributors' gradients of one call of a module without a rule."""
@@ -114,7 +174,7 @@ class Providers:
         by_id = {id(place.parameter): place for place in places.values()}
 
         def add(contributor: int, parameter: nn.Parameter, gradient: Tensor) -> None:
-            by_id[id(parameter)].of(into[contributor]).add_(gradient.reshape(-1))
+            into.of(contributor, by_id[id(parameter)]).add_(gradient.reshape(-1))
 
         with self._hooks.observed_by(None):
             model = self._hooks.model
@@ -122,8 +182,10 @@ class Providers:
                 provider.cut = False
             if not provider.cut:
                 pull_back(model, call, found, who, parameters, add, cut=False)
-        for gradient in call.gradients.values():
-            self._note_magnitude(places, call, gradient)
+        inputs = [tensor for tensor in call.inputs() if tensor.is_floating_point()]
+        if any(name in self._gradient.checked for name in places):
+            for gradient in call.gradients.values():
+                self._note_magnitude(places, inputs, gradient)
 
     def adopt(self, module: nn.Module, places: Mapping[str, Place], cut: bool) -> None:
         """From now on the fallback at `module` gives these parameters, and nothing inside it does."""
@@ -141,14 +203,34 @@ class Providers:
     def has_rule(self, module: nn.Module) -> bool:
         """Whether `module` gives its gradients by a rule."""
         provider = self._providers.get(module)
-        return provider is not None and provider.rule is not None
+        return provider is not None and provider.kind is not None
 
     def may_adopt(self, module: nn.Module) -> bool:
         """Whether the fallback can be used at `module`: it has no rule of its own."""
         return not self.has_rule(module)
 
-    def _note_magnitude(self, places: Mapping[str, Place], call: ModuleCall, gradient: Tensor) -> None:
-        lengths = [float(tensor.detach().norm()) for tensor in call.inputs() if tensor.is_floating_point()]
+    def worth_replacing(self, module: nn.Module) -> list[nn.Parameter]:
+        """The parameters of `module` whose gradient need not be computed by autograd too in this batch."""
+        provider = self._providers.get(module)
+        if provider is None or provider.kind is None or not provider.kind.dear or module in self._stand_ins.axes:
+            return []
+        places = [place for place in provider.places.values() if place.parameter.requires_grad]
+        mine = {id(place.parameter) for place in places}
+        if any(p.requires_grad and id(p) not in mine for p in module._parameters.values() if p is not None):
+            return []  # one of its parameters is given by another module
+        if any(place.name in self._gradient.checked for place in places):
+            return []
+        largest = max((place.stop - place.start for place in places), default=0)
+        return [place.parameter for place in places] if largest >= WORTH_REPLACING else []
+
+    def _layout(self, call: ModuleCall, found: CallFindings) -> Layout | None:
+        finding = found.outputs[0]
+        if isinstance(finding, Mixed) and self._providers[call.module].places:
+            raise RowAxisError(call.name, "no axis of its output separates the rows of the batch")
+        return finding if isinstance(finding, Layout) else None
+
+    def _note_magnitude(self, places: Mapping[str, Place], inputs: Sequence[Tensor], gradient: Tensor) -> None:
+        lengths = [float(tensor.detach().norm()) for tensor in inputs if tensor.is_floating_point()]
         positions = gradient.numel() / max(gradient.shape[-1] if gradient.dim() else 1, 1)
         self._gradient.note_magnitude(places.values(), float(gradient.norm()) * max([*lengths, positions**0.5]))
 

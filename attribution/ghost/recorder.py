@@ -4,26 +4,46 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attribution.ghost.attach import Detached, attach
 from attribution.ghost.calls import ModuleCall, RootCall
 from attribution.ghost.expand import StandIns
 from attribution.ghost.hooks import Hooks
 from attribution.ghost.trees import map_tensors, tensors_in
 
-AtOnce = Callable[[RootCall], Callable[[ModuleCall, Tensor], bool] | None]
+
+class Dividing(Protocol):
+    """Who divides the gradients of a batch's calls as they arrive."""
+
+    def expected(self, root: RootCall) -> bool:
+        """Whether calls like `root`, which begins, have been divided before."""
+
+    def at_once(self, root: RootCall) -> Callable[[ModuleCall, Tensor], bool] | None:
+        """What divides the gradients of the calls in `root`, which is over; None if they are to be kept."""
+
+    def replaced(self, module: nn.Module) -> list[nn.Parameter]:
+        """The parameters of `module` whose gradient is not autograd's to compute."""
+
+    def in_place_of_autograd(
+        self, call: ModuleCall, inputs: Tensor, gradient: Tensor, parameters: list[nn.Parameter]
+    ) -> list[Tensor]:
+        """Divide the gradient of a call of such a module; the whole gradient of each of `parameters`."""
+
+    def first_gradient(self) -> None:
+        """A first gradient has come, and none is accumulated yet."""
 
 
 class Recorder:
     """Observes the user's batch, or a repetition of it.
 
-    `metered` says which modules' calls to keep. When a root call is done, `at_once(root)` may give what divides the
-    gradients of its calls as soon as they arrive; what that does not take is kept. `first_gradient` is called before
-    any gradient is accumulated.
+    `metered` says which modules' calls to keep. Where `dividing` is given, it takes what gradients it can as soon as
+    they arrive; the others are kept.
     """
 
     def __init__(
@@ -31,12 +51,13 @@ class Recorder:
         hooks: Hooks,
         metered: Callable[[nn.Module], bool],
         stand_ins: StandIns,
-        at_once: AtOnce | None = None,
-        first_gradient: Callable[[], None] | None = None,
+        dividing: Dividing | None = None,
     ) -> None:
         self.roots: list[RootCall] = []
-        self._first_gradient = first_gradient
-        self._hooks, self._metered, self._stand_ins, self._at_once = hooks, metered, stand_ins, at_once
+        self.gradients_came = False
+        self._dividing, self._detached = dividing, Detached()
+        self._replacing: bool | None = None  # the same for all of a batch: checkpointing compares what it repeats
+        self._hooks, self._metered, self._stand_ins = hooks, metered, stand_ins
         self._open: list[tuple[nn.Module, Tensor | None]] = []
         self._root: RootCall | None = None
 
@@ -45,7 +66,13 @@ class Recorder:
         if not self._open:
             self._root = RootCall(module, self._hooks.names[module], arguments, keywords, torch.get_rng_state())
             self._root.other_random_states = (random.getstate(), np.random.get_state())
+            if self._replacing is None and self._dividing is not None:
+                self._replacing = self._dividing.expected(self._root)
         self._open.append((module, torch.get_rng_state() if self._metered(module) else None))
+        if self._replacing and self._dividing is not None and torch.is_grad_enabled():
+            parameters = self._dividing.replaced(module)
+            if parameters:
+                self._detached.before(module, parameters)
 
     def after(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> Any:
         """A call ends: watch for the gradients of what it returned."""
@@ -57,6 +84,7 @@ class Recorder:
             if opened is module:
                 break
         given = output
+        parameters = self._detached.after(module)
         expanded = self._stand_ins.instead_of(module, output)
         if expanded is not None:
             output = expanded[0]
@@ -64,24 +92,25 @@ class Recorder:
             output = _apart(output)
         if random_state is not None:
             call = ModuleCall(module, self._hooks.names[module], arguments, keywords, random_state)
-            call.watch_gradients(output, self._came)
+            if parameters:
+                output = attach(output, call.inputs()[0], parameters, partial(self._take, call, parameters))
+                call.attached = True
+            else:
+                call.watch_gradients(output, self._came)
             call.shapes = [tuple(tensor.shape) for tensor in tensors_in(output)]
             root.calls.append(call)
         if not self._open and torch.is_grad_enabled():
             root.shapes = [tuple(tensor.shape) for tensor in tensors_in(output)]
             root.differentiable = any(tensor.requires_grad for tensor in tensors_in(output))
-            if self._at_once is not None and (divide := self._at_once(root)) is not None:
+            if self._dividing is not None and (divide := self._dividing.at_once(root)) is not None:
                 root.divided = True
                 for call in root.calls:
                     call.divide = divide
+                    if call.attached:  # autograd keeps the inputs, or gets them again
+                        call.arguments, call.keywords = (), {}
             root.watch_gradients(output, self._came, keep=not root.divided)
             self.roots.append(root)
         return None if output is given else output
-
-    @property
-    def gradients_came(self) -> bool:
-        """Whether any gradient came back to a call of the user's."""
-        return self._first_gradient is None
 
     def release(self) -> None:
         """Let go of all tensors.
@@ -89,6 +118,7 @@ class Recorder:
         The hooks on a batch's tensors lead here, and from here to its tensors: a circle through autograd's graph,
         which Python's garbage collector cannot see.
         """
+        self._detached.release()
         for root in self.roots:
             for call in (root, *root.calls):
                 call.release()
@@ -96,9 +126,15 @@ class Recorder:
         self.roots, self._root = [], None
 
     def _came(self) -> None:
-        if self._first_gradient is not None:
-            first, self._first_gradient = self._first_gradient, None
-            first()
+        if not self.gradients_came:
+            self.gradients_came = True
+            if self._dividing is not None:
+                self._dividing.first_gradient()
+
+    def _take(self, call: ModuleCall, parameters: list[nn.Parameter], inputs: Tensor, gradient: Tensor) -> list[Tensor]:
+        self._came()
+        assert self._dividing is not None
+        return self._dividing.in_place_of_autograd(call, inputs, gradient, parameters)
 
 
 def _apart(output: Any) -> Any:

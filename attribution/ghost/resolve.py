@@ -6,7 +6,6 @@ module around their uses whose output has a row axis, and pull the gradient back
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from attribution.ghost.calls import ModuleCall, RootCall
@@ -14,6 +13,7 @@ from attribution.ghost.expand import StandIns
 from attribution.ghost.fallback import divisible
 from attribution.ghost.gradients import DividedGradient
 from attribution.ghost.hooks import Hooks
+from attribution.ghost.parts import Parts
 from attribution.ghost.proofs import Proofs
 from attribution.ghost.providers import Provider, Providers
 from attribution.ghost.recorder import Recorder, repeat_backward
@@ -33,7 +33,7 @@ class Resolver:
         self._proofs, self._stand_ins = proofs, stand_ins
         self._repeated: list[Recorder] = []
 
-    def resolve(self, wrong: list[Place], roots: Roots, who: Tensor, extra: Tensor, axis: int | None) -> None:
+    def resolve(self, wrong: list[Place], roots: Roots, who: Tensor, extra: Parts, axis: int | None) -> None:
         """Correct the parts `extra` of the parameters in `wrong`, where that can be done; keep what did it."""
         try:
             self._resolve(wrong, roots, who, extra, axis)
@@ -42,7 +42,7 @@ class Resolver:
                 recorder.release()
             self._repeated.clear()
 
-    def _resolve(self, wrong: list[Place], roots: Roots, who: Tensor, extra: Tensor, axis: int | None) -> None:
+    def _resolve(self, wrong: list[Place], roots: Roots, who: Tensor, extra: Parts, axis: int | None) -> None:
         for module in self._around(wrong):
             places = [place for place in wrong if any(_owns(inner, place) for inner in module.modules())]
             if not places or not self._providers.may_adopt(module):
@@ -69,9 +69,9 @@ class Resolver:
         calls: list[tuple[ModuleCall, CallFindings]],
         roots: Roots,
         who: Tensor,
-        extra: Tensor,
+        extra: Parts,
     ) -> list[Place]:
-        trial = torch.zeros_like(extra)
+        trial = Parts(self._gradient.space, extra.count)
         provider = Provider(module, None, {place.name: place for place in places}, cut)
         for call, findings in calls:
             self._providers.by_fallback(provider, call, findings, who, trial)
@@ -81,13 +81,10 @@ class Resolver:
         for root, findings_of_root in roots:
             outside = [(c, f) for c, f in zip(root.calls, findings_of_root, strict=True) if c.module not in inside]
             self._providers.divide(outside, who, trial, {place.name for place in places})
-        merged = extra.clone()
-        for place in places:
-            place.of(merged).copy_(place.of(trial))
-        still = {place.name for place, _ in self._gradient.unaccounted(merged)}
+        still = {place.name for place, _ in self._gradient.unaccounted(trial, {place.name for place in places})}
         solved = [place for place in places if place.name not in still]
         for place in solved:
-            place.of(extra).copy_(place.of(trial))
+            extra.replace(place, trial)
         return solved
 
     def _around(self, wrong: list[Place]) -> list[nn.Module]:

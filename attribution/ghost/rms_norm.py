@@ -6,7 +6,6 @@ Whether a layer multiplies by w or, as Gemma's do, by 1 + w is the same to the g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,7 @@ def _named(families: Sequence[str], suffix: str) -> list[str]:
     return [f"transformers.models.{package}.modeling_{package}.{name}{suffix}" for package, name in split]
 
 
-@layer_rule(nn.RMSNorm)
+@layer_rule(nn.RMSNorm, linear=True)
 def rms_norm(layer: nn.Module, call: LayerCall) -> None:
     """Weight: ``"p f, p f -> f"`` of normalised input and output gradient."""
     assert isinstance(layer, nn.RMSNorm)
@@ -63,7 +62,5 @@ def _reciprocal_root(layer: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _scale(weight: Tensor | None, call: LayerCall, normalised: Tensor) -> None:
-    for part in replace(call, inputs=normalised).parts():
-        if (gradient := part.gradient(weight)) is not None:
-            products = part.inputs.to(gradient.dtype) * part.output_gradient.to(gradient.dtype)
-            gradient.add_(products.reshape(-1, *gradient.shape).sum(0))
+    if weight is not None and call.wants(weight):
+        call.add_sums(weight, normalised.to(weight.dtype) * call.output_gradient.to(weight.dtype))

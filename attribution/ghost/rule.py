@@ -4,12 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from attribution.ghost.partition import Partition
+from attribution.ghost.parts import Parts
+from attribution.parameters import Place
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of a layer in a batch, with its input, the gradient of its output, and whose rows they are.
+
+    What a rule finds goes into `into`, for the parameters in `places` (by id); the others are not trained.
+    """
+
+    inputs: Tensor
+    output_gradient: Tensor
+    partition: Partition
+    into: Parts
+    places: dict[int, Place]
+
+    def parts(self) -> Iterator[Part]:
+        """The call's contributors in turn."""
+        for contributor, positions in self.partition.positions():
+            yield Part(
+                self.partition.select(self.inputs, positions),
+                self.partition.select(self.output_gradient, positions),
+                self,
+                contributor,
+            )
+
+    def wants(self, parameter: Tensor | None) -> bool:
+        """Whether gradients of `parameter` are needed."""
+        return parameter is not None and id(parameter) in self.places
+
+    def add_sums(self, parameter: Tensor | None, terms: Tensor) -> None:
+        """Add to each contributor's gradient of `parameter` the sum of `terms` ``[..., *parameter.shape]`` over its
+        positions, which lie along the partition's axis.
+        """
+        if parameter is None or not self.wants(parameter):
+            return
+        place = self.places[id(parameter)]
+        axis, leading = self.partition.layout.axis, terms.dim() - parameter.dim()
+        others = [dimension for dimension in range(leading) if dimension != axis]
+        terms = terms.to(parameter.dtype)
+        if axis >= leading:  # rows along what the parameter is indexed by
+            for contributor, positions in self.partition.positions():
+                masked = self.partition.masked(terms, positions)
+                self.into.of(contributor, place).add_(masked.reshape(-1, parameter.numel()).sum(0))
+            return
+        by_position = (terms.sum(others) if others else terms).reshape(terms.shape[axis], -1)
+        contributors, membership = self.partition.membership(by_position)
+        for contributor, total in zip(contributors, membership @ by_position, strict=True):
+            self.into.of(contributor, place).add_(total)
 
 
 @dataclass(frozen=True)
@@ -18,57 +67,55 @@ class Part:
 
     inputs: Tensor  # the layer's input at the contributor's positions
     output_gradient: Tensor  # the loss's gradient with respect to the layer's output, at the same positions
-    _gradient: Callable[[Tensor], Tensor | None]
+    call: LayerCall
+    contributor: int
 
     def gradient(self, parameter: Tensor | None) -> Tensor | None:
         """The contributor's gradient of `parameter`, to be added to in place; None if it is not trained."""
-        return None if parameter is None or not parameter.requires_grad else self._gradient(parameter)
+        if parameter is None or not self.call.wants(parameter):
+            return None
+        return self.call.into.of(self.contributor, self.call.places[id(parameter)]).view(parameter.shape)
 
-
-@dataclass(frozen=True)
-class LayerCall:
-    """One call of a layer in a batch, with its input, the gradient of its output, and whose rows they are."""
-
-    inputs: Tensor
-    output_gradient: Tensor
-    partition: Partition
-    gradient_of: Callable[[int, Tensor], Tensor | None]
-
-    def parts(self) -> Iterator[Part]:
-        """The call's contributors in turn."""
-        for contributor, positions in self.partition.positions():
-            yield Part(
-                self.partition.select(self.inputs, positions),
-                self.partition.select(self.output_gradient, positions),
-                partial(self.gradient_of, contributor),
-            )
+    def add_product(self, parameter: Tensor, left: Tensor, right: Tensor) -> None:
+        """Add the matrix product ``left @ right`` to the contributor's gradient of a two-dimensional `parameter`."""
+        self.call.into.add_product(self.contributor, self.call.places[id(parameter)], left, right)
 
 
 LayerRule = Callable[[nn.Module, "LayerCall"], None]
 
-_rules: dict[type[nn.Module], LayerRule] = {}
-_by_name: dict[tuple[str, str], LayerRule] = {}
+
+@dataclass(frozen=True)
+class Kind:
+    """A rule and what may be made of it."""
+
+    rule: LayerRule
+    dear: bool  # its arithmetic is worth saving: autograd's own gradient is replaced by the contributors' sum
+    linear: bool  # the output is linear in the parameters, all of them together
 
 
-def layer_rule(*kinds: type[nn.Module] | str) -> Callable[[LayerRule], LayerRule]:
+_kinds: dict[type[nn.Module] | str, Kind] = {}
+
+
+def layer_rule(
+    *kinds: type[nn.Module] | str, dear: bool = False, linear: bool = False
+) -> Callable[[LayerRule], LayerRule]:
     """Decorator: this function adds each contributor's gradients of a call of these module types.
 
-    A kind may be given as ``"package.module.Class"`` so that the rule needs no import of that package.
+    A kind may be given as ``"package.module.Class"`` so that the rule needs no import of that package. A rule is
+    `dear` where the weight gradient costs about as much as the layer itself, and `linear` where the output is a linear
+    map of the parameters taken together (not an affine one): scores of single rows are then computed by the layer
+    itself, with other numbers in place of its parameters.
     """
 
     def add(rule: LayerRule) -> LayerRule:
         for kind in kinds:
-            if isinstance(kind, str):
-                module, _, name = kind.rpartition(".")
-                _by_name[module, name] = rule
-            else:
-                _rules[kind] = rule
+            _kinds[kind] = Kind(rule, dear, linear)
         return rule
 
     return add
 
 
-def rule_for(module: nn.Module) -> LayerRule | None:
+def kind_of(module: nn.Module) -> Kind | None:
     """The rule of `module`, or None where only the fallback is right.
 
     A subclass with another ``forward``, a parametrized module, or one whose forward was replaced computes something
@@ -76,11 +123,17 @@ def rule_for(module: nn.Module) -> LayerRule | None:
     """
     if "forward" in vars(module) or hasattr(module, "parametrizations"):
         return None
-    for kind in type(module).__mro__:
-        rule = _rules.get(kind) or _by_name.get((kind.__module__, kind.__name__))
-        if rule is not None:
-            return rule if getattr(type(module), "forward", None) is getattr(kind, "forward", None) else None
+    for base in type(module).__mro__:
+        kind = _kinds.get(base) or _kinds.get(f"{base.__module__}.{base.__name__}")
+        if kind is not None:
+            return kind if getattr(type(module), "forward", None) is getattr(base, "forward", None) else None
     return None
+
+
+def rule_for(module: nn.Module) -> LayerRule | None:
+    """The rule of `module`, or None where only the fallback is right; see `kind_of`."""
+    kind = kind_of(module)
+    return None if kind is None else kind.rule
 
 
 def flat(tensor: Tensor, dtype: torch.dtype) -> Tensor:

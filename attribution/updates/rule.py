@@ -161,11 +161,15 @@ def rule_for(optimizer: Optimizer) -> UpdateRule:
 def _known(optimizer: type[Optimizer]) -> UpdateRule | None:
     for kind in optimizer.__mro__:
         rule = _rules.get(kind) or _rules.get(f"{kind.__module__}.{kind.__qualname__}")
-        if rule is not None:
-            return rule
-        if "step" in vars(kind):
-            break  # a step of its own: whatever it does, no parent's rule describes it
+        if rule is not None:  # with a step of its own it does something else, and no parent's rule describes it
+            return rule if _step(optimizer) is _step(kind) else None
     return None
+
+
+def _step(optimizer: type[Optimizer]) -> Any:
+    # The first instance of a class gives it a wrapper of torch's, so it may look like a step of its own.
+    step = getattr(optimizer, "step", None)
+    return step.__wrapped__ if getattr(step, "hooked", False) and hasattr(step, "__wrapped__") else step
 
 
 @lru_cache(maxsize=4096)

@@ -25,9 +25,11 @@ def divided(dtype: torch.dtype = torch.float64) -> tuple[nn.Module, DividedGradi
         rows = who == contributor
         loss = functional.cross_entropy(model(inputs[rows]), targets[rows], reduction="sum") / len(who)
         parts = torch.autograd.grad(loss, list(model.parameters()))
-        space.write(parts, space.places, gradient.parts[contributor])
+        for place, part in zip(space.places, parts, strict=True):
+            gradient.parts.of(contributor, place).add_(part.reshape(-1))
     for place in space.places:
-        place.parameter.grad = place.of(gradient.parts).sum(0).reshape(place.parameter.shape).clone()
+        place.parameter.grad = gradient.parts.total(place).reshape(place.parameter.shape)
+    gradient.note()
     return model, gradient
 
 
@@ -35,52 +37,52 @@ def divided(dtype: torch.dtype = torch.float64) -> tuple[nn.Module, DividedGradi
 @pytest.mark.parametrize("factor", FACTORS)
 def test_a_common_factor_scales_every_part(factor: float, dtype: torch.dtype) -> None:
     model, gradient = divided(dtype)
-    before = gradient.parts.clone()
+    before = gradient.whole()
     for parameter in model.parameters():
         parameter.grad.mul_(factor)
     gradient.settle()
     close = 1e-5 if dtype == torch.float32 else 1e-12
-    assert torch.allclose(gradient.parts[:-1], factor * before[:-1], rtol=close, atol=0)
-    assert float(gradient.parts[-1].norm()) <= close * float(gradient.parts.norm())
+    assert torch.allclose(gradient.whole()[:-1], factor * before[:-1], rtol=close, atol=0)
+    assert float(gradient.whole()[-1].norm()) <= close * float(gradient.whole().norm())
 
 
 @pytest.mark.parametrize("factor", FACTORS)
 def test_one_parameter_clipped_on_its_own_keeps_its_own_factor(factor: float) -> None:
     model, gradient = divided()
-    before = gradient.parts.clone()
+    before = gradient.whole()
     model[2].weight.grad.mul_(factor)
     gradient.settle()
     place = gradient.space.place(model[2].weight)
-    assert torch.allclose(place.of(gradient.parts)[:-1], factor * place.of(before)[:-1], rtol=1e-9)
+    assert torch.allclose(place.of(gradient.whole())[:-1], factor * place.of(before)[:-1], rtol=1e-9)
     other = gradient.space.place(model[0].weight)
-    assert torch.allclose(other.of(gradient.parts)[:-1], other.of(before)[:-1], rtol=1e-9)
+    assert torch.allclose(other.of(gradient.whole())[:-1], other.of(before)[:-1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.2])
 @pytest.mark.parametrize("share", [0.1, 0.9])
 def test_elements_edited_by_hand_are_the_house_s_whatever_the_factor(factor: float, share: float) -> None:
     model, gradient = divided()
-    before = gradient.parts.clone()
+    before = gradient.whole()
     for parameter in model.parameters():
         parameter.grad.mul_(factor)
     weight = model[0].weight.grad
     edited = torch.rand_like(weight) < share
     weight[edited] += torch.randn_like(weight)[edited]
     gradient.settle()
-    assert torch.allclose(gradient.parts[:-1], factor * before[:-1], rtol=1e-9)
-    assert float(gradient.parts[-1].norm()) > 0.1
+    assert torch.allclose(gradient.whole()[:-1], factor * before[:-1], rtol=1e-9)
+    assert float(gradient.whole()[-1].norm()) > 0.1
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 10.0])
 def test_noise_on_everything_is_the_house_s_and_not_read_as_a_factor(scale: float) -> None:
     model, gradient = divided()
-    before = gradient.parts.clone()
+    before = gradient.whole()
     noise = [torch.randn_like(p) * scale * float(p.grad.norm()) / p.numel() ** 0.5 for p in model.parameters()]
     for parameter, extra in zip(model.parameters(), noise, strict=True):
         parameter.grad.add_(extra)
     gradient.settle()
-    assert torch.allclose(gradient.parts[:-1], before[:-1], rtol=1e-9)
-    assert torch.allclose(gradient.parts[-1], torch.cat([n.reshape(-1) for n in noise]), rtol=1e-9, atol=1e-12)
+    assert torch.allclose(gradient.whole()[:-1], before[:-1], rtol=1e-9)
+    assert torch.allclose(gradient.whole()[-1], torch.cat([n.reshape(-1) for n in noise]), rtol=1e-9, atol=1e-12)
 
 
 def test_the_parts_always_sum_to_the_gradient_that_the_optimizer_uses() -> None:
@@ -90,4 +92,4 @@ def test_the_parts_always_sum_to_the_gradient_that_the_optimizer_uses() -> None:
             parameter.grad = change(parameter.grad)
         gradient.settle()
         whole = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
-        assert torch.allclose(gradient.parts.sum(0), whole, atol=1e-14)
+        assert torch.allclose(gradient.whole().sum(0), whole, atol=1e-14)

@@ -332,7 +332,7 @@ def test_a_batch_of_one_contributor_s_rows_is_held_to_the_same_rules(rows: int) 
     with meter.batch([1] * rows):
         functional.cross_entropy(model(inputs), targets).backward()
     for place in meter._space.places:
-        parts = place.of(meter._gradient.parts)
+        parts = place.of(meter._gradient.whole())
         assert torch.allclose(parts[1], place.parameter.grad.reshape(-1))
         assert not parts[[0, 2, 3]].any()
     meter.close()
@@ -540,7 +540,7 @@ def test_the_record_says_what_was_run() -> None:
     manifest = record.manifest
     assert manifest["optimizer"]["class"] == "AdamW"
     assert manifest["optimizer"]["groups"][0]["lr"] == 0.01
-    assert manifest["method"] == {"name": "path", "tolerance": 1e-3, "nodes": None}
+    assert manifest["method"] == {"name": "path", "tolerance": 1e-3, "nodes": None, "every": 1, "memory": "buffered"}
     assert manifest["seeds"] == {"torch": 3}
     assert manifest["data"] == {"alice": ["ab" * 32]}
     assert manifest["parameters"]["initial"] != manifest["parameters"]["final"]

@@ -73,7 +73,7 @@ def metered_parts(
 def parts_of(meter: InRunShapley) -> dict[str, Tensor]:
     """Each parameter's gradient by contributor ``[contributors, *shape]``, as `meter` has divided it so far."""
     contributors = len(meter.contributors)
-    parts = meter._gradient.parts.clone()
+    parts = meter._gradient.whole()
     return {
         place.name: place.of(parts)[:contributors].reshape(contributors, *place.parameter.shape)
         for place in meter._space.places

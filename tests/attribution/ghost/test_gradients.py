@@ -130,7 +130,7 @@ def test_zeroing_gradients_inside_the_batch_is_noticed() -> None:
             loss_function(model(inputs)).backward()
         optimizer.step()
     for place in meter._space.places:
-        found = place.of(meter._gradient.parts)[:4].reshape(-1, *place.parameter.shape)
+        found = place.of(meter._gradient.whole())[:4].reshape(-1, *place.parameter.shape)
         assert torch.allclose(found, expected[place.name], rtol=1e-9), place.name
     meter.finish()
 
@@ -197,7 +197,7 @@ def test_gradients_zeroed_and_filled_again_outside_are_the_house_s(set_to_none: 
             loss_function(model(inputs)).backward()
         optimizer.step()
     for place in meter._space.places:
-        parts = place.of(meter._gradient.parts).reshape(-1, *place.parameter.shape)
+        parts = place.of(meter._gradient.whole()).reshape(-1, *place.parameter.shape)
         assert torch.allclose(parts[:4], expected[place.name], rtol=1e-9, atol=1e-14), place.name
         assert torch.allclose(parts[4], 0.6 * place.parameter, rtol=1e-9, atol=1e-14), place.name
     meter.finish()

@@ -178,7 +178,7 @@ def test_the_norms_that_transformers_writes_out_have_a_rule(
 
 
 def test_every_class_that_a_rule_names_exists() -> None:
-    for module, name in rule._by_name:
+    for module, _, name in (kind.rpartition(".") for kind in rule._kinds if isinstance(kind, str)):
         found = find_spec(module)
         assert found is not None, module
         assert f"class {name}(" in Path(found.origin).read_text(), (module, name)

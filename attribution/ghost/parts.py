@@ -1,0 +1,89 @@
+"""Parts of a gradient, one buffer a part and parameter; what nobody wrote to counts as zero without being zeroed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attribution.parameters import ParameterSpace, Place
+
+
+class Parts:
+    """``[parts, n]`` for each parameter of n elements, made when it is first needed."""
+
+    def __init__(self, space: ParameterSpace, count: int) -> None:
+        self._space, self.count = space, count
+        self._tensors: dict[str, Tensor] = {}
+        self._written: dict[str, set[int]] = {}
+
+    def clear(self, place: Place | None = None) -> None:
+        """Everything, or one parameter's parts, is zero from now on."""
+        if place is None:
+            self._written.clear()
+        else:
+            self._written.pop(place.name, None)
+
+    def untouched(self, place: Place) -> bool:
+        """Whether all parts of this parameter are zero because nobody wrote to them."""
+        return not self._written.get(place.name)
+
+    def of(self, part: int, place: Place) -> Tensor:
+        """One part ``[n]``, to be added to in place."""
+        row, fresh = self._row(part, place)
+        return row.zero_() if fresh else row
+
+    def add_product(self, part: int, place: Place, left: Tensor, right: Tensor) -> None:
+        """Add the matrix product ``left @ right``, which has the parameter's shape, to one part."""
+        row, fresh = self._row(part, place)
+        torch.addmm(matrix := row.view(place.parameter.shape), left, right, beta=0 if fresh else 1, out=matrix)
+
+    def dense(self, place: Place) -> Tensor:
+        """All parts ``[parts, n]``, zeros written out."""
+        for part in set(range(self.count)) - self._written.get(place.name, set()):
+            self.of(part, place)
+        return self._tensors[place.name]
+
+    def total(self, place: Place) -> Tensor:
+        """The sum over the parts ``[n]``."""
+        rows = [self._tensors[place.name][part] for part in sorted(self._written.get(place.name, ()))]
+        if not rows:
+            return torch.zeros(place.stop - place.start, dtype=self._space.dtype, device=self._space.device)
+        total = rows[0] + rows[1] if len(rows) > 1 else rows[0].clone()
+        for row in rows[2:]:
+            total.add_(row)
+        return total
+
+    def length(self, place: Place) -> float:
+        """The sum of the parts' norms."""
+        rows = self._written.get(place.name, ())
+        return float(sum(float(self._tensors[place.name][part].norm()) for part in rows))
+
+    def add(self, other: Parts) -> None:
+        """Add the parts of `other`, which is used up: where nothing was here its buffers are taken over."""
+        for place in self._space.places:
+            if other.untouched(place):
+                continue
+            if self.untouched(place):
+                self._tensors[place.name] = other._tensors.pop(place.name)
+                self._written[place.name] = other._written.pop(place.name)
+                continue
+            for part in other._written[place.name]:
+                self.of(part, place).add_(other._tensors[place.name][part])
+            other._tensors.pop(place.name)
+            other.clear(place)
+
+    def replace(self, place: Place, other: Parts) -> None:
+        """Let the parts of this parameter be those of `other`, which is used up."""
+        self.clear(place)
+        if not other.untouched(place):
+            self._tensors[place.name] = other._tensors.pop(place.name)
+            self._written[place.name] = other._written.pop(place.name)
+
+    def _row(self, part: int, place: Place) -> tuple[Tensor, bool]:
+        if place.name not in self._tensors:
+            shape = (self.count, place.stop - place.start)
+            self._tensors[place.name] = torch.empty(shape, dtype=self._space.dtype, device=self._space.device)
+        written = self._written.setdefault(place.name, set())
+        fresh = part not in written
+        written.add(part)
+        return self._tensors[place.name][part], fresh

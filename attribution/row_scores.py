@@ -1,0 +1,97 @@
+"""Scores of single rows: of samples, and of contributors where no buffers are kept for them (DESIGN §3.4)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from attribution.errors import UnscoredRowsError
+from attribution.ghost.factors import KeptBatch
+from attribution.ghost.gradients import DividedGradient
+from attribution.record import Floats
+from attribution.scores import ScoreWriter
+
+_temporary: list[tempfile.TemporaryDirectory[str]] = []  # gone when the program ends
+
+
+class RowScores:
+    """Scores the rows of a step's batches once the step's path is known, and streams those of samples to a file.
+
+    A score is minus the path-averaged objective's gradient times what the row's gradient does to the parameters over
+    its whole life in the optimizer (`Share.life`), in nats: positive = lowered the loss.
+    """
+
+    def __init__(
+        self, gradient: DividedGradient, contributors: list[str], tasks: list[str], path: str | os.PathLike[str] | None
+    ) -> None:
+        self._gradient, self._contributors, self._tasks = gradient, contributors, tasks
+        self._path = path
+        self._writer: ScoreWriter | None = None
+        self._pending: list[KeptBatch] = []
+        self.samples = 0
+        self.total: Floats = np.zeros((len(contributors), len(tasks)))
+
+    def keep(self, who: Tensor, samples: Sequence[Any] | None) -> KeptBatch:
+        """Where a batch that begins now is to keep what its rows' scores need."""
+        batch = KeptBatch(who, samples)
+        self._pending.append(batch)
+        return batch
+
+    def forget(self) -> None:
+        """The batches since the last step come to nothing."""
+        self._pending.clear()
+
+    @property
+    def pending(self) -> bool:
+        """Whether any batch waits for its step."""
+        return bool(self._pending)
+
+    def score(self, step: int, credited: Tensor) -> Floats:
+        """Score the batches since the last step; each contributor's sum, float64 ``[contributors, tasks]``, nats.
+
+        `credited` ``[tasks, P]`` is the objective's gradient with respect to the training gradient that the optimizer
+        used. Raises `UnscoredRowsError` if the rows do not sum to what the whole gradient comes to.
+        """
+        pending, self._pending = self._pending, []
+        found = np.zeros((len(self._contributors), len(self._tasks)))
+        whole = self._gradient.times(credited)
+        directions = self._gradient.scaled(credited).neg_()
+        rows, size = np.zeros(len(self._tasks)), np.zeros(len(self._tasks))
+        for batch in pending:
+            scores = batch.scores(directions).numpy()
+            np.add.at(found, batch.who.numpy(), scores)
+            rows, size = rows + scores.sum(axis=0), size + np.abs(scores).sum(axis=0)
+            if batch.samples is not None:
+                self._write(step, batch, scores)
+        if whole is not None:
+            rounding = 1e5 * self._gradient.epsilon * size + 1e-300
+            wrong = np.abs(rows + whole) > rounding
+            if wrong.any():
+                task = int(wrong.argmax())
+                raise UnscoredRowsError(self._tasks[task], step, float(rows[task]), float(-whole[task]))
+        return found
+
+    def _write(self, step: int, batch: KeptBatch, scores: Floats) -> None:
+        assert batch.samples is not None
+        if self._writer is None:
+            self._writer = ScoreWriter(self._file(), self._contributors, self._tasks)
+        self._writer.add(step, batch.samples, batch.who.numpy(), scores)
+        np.add.at(self.total, batch.who.numpy(), scores)
+        self.samples += len(scores)
+
+    def _file(self) -> str | os.PathLike[str]:
+        if self._path is not None:
+            return self._path
+        _temporary.append(tempfile.TemporaryDirectory(prefix="ghostledger-"))
+        return Path(_temporary[-1].name) / "scores.parquet"
+
+    def close(self) -> Path | None:
+        """Finish the file of samples' scores, if there is one."""
+        self.forget()
+        return None if self._writer is None else self._writer.close()
