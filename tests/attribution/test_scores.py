@@ -150,6 +150,25 @@ def test_neither_writing_nor_reading_holds_more_than_a_few_row_groups(file: Path
     assert score_totals(file)["times"].to_pylist() == seen.tolist()
 
 
+def test_totals_hold_rows_in_proportion_to_the_samples_and_not_to_the_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROW_GROUP", 100)
+    monkeypatch.setattr(module, "MERGE_AT", 1)
+    with ScoreWriter(file, PEOPLE, ["loss"]) as writer:
+        for step in range(100):
+            writer.add(step, np.arange(100) % 50, np.zeros(100, dtype=np.int64), np.ones((100, 1)))
+    held, summed = [], module._summed
+
+    def watched(tables: list[pa.Table], sums: list[str]) -> pa.Table:
+        held.append(sum(len(table) for table in tables))
+        return summed(tables, sums)
+
+    monkeypatch.setattr(module, "_summed", watched)
+    assert score_totals(file)["times"].to_pylist() == [200] * 50
+    assert max(held) <= 3 * 50 + 100
+
+
 def test_a_batch_larger_than_a_row_group_is_split(file: Path) -> None:
     n = ROW_GROUP + 5
     with ScoreWriter(file, PEOPLE, ["loss"]) as writer:
