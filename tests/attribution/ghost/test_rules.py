@@ -152,6 +152,22 @@ def test_a_rule_is_right_without_the_fallback_s_help(case: str, monkeypatch: pyt
     assert_equal(metered_parts(model, batches), {name: expected[name] + more[name] for name in expected})
 
 
+def test_a_convolution_over_a_contributor_s_neighbouring_tokens_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pairs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pairs, self.out = nn.Conv1d(models.WIDTH, 4, 2, stride=2), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.tanh(self.pairs(x.t().unsqueeze(0)))[0].t())
+
+    forbid_fallback(monkeypatch)
+    model, inputs = Pairs(), vectors(2 * ROWS)
+    loss_function = losses(inputs, "mean")
+    expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
+    assert_equal(metered_parts(model, [(inputs, WHO.repeat_interleave(2), loss_function)]), expected)
+
+
 HAND_WRITTEN = {
     "float32 inside, float64 outside": ["llama.LlamaRMSNorm", "olmo2.Olmo2RMSNorm", "mamba2.Mamba2RMSNorm"],
     "only the mean square in float32": ["t5.T5LayerNorm", "mt5.MT5LayerNorm"],
