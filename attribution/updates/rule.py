@@ -168,7 +168,7 @@ def _known(optimizer: type[Optimizer]) -> UpdateRule | None:
 
 def _step(optimizer: type[Optimizer]) -> Any:
     # The first instance of a class gives it a wrapper of torch's, so it may look like a step of its own.
-    step = getattr(optimizer, "step", None)
+    step: Any = getattr(optimizer, "step", None)
     return step.__wrapped__ if getattr(step, "hooked", False) and hasattr(step, "__wrapped__") else step
 
 
