@@ -19,6 +19,7 @@ RUNS: list[tuple[dict[str, Any], dict[int | str, str]]] = [
     ({"nodes": 2}, {1: "path, 2 nodes"}),
     ({"nodes": 3}, {1: "path, 3 nodes"}),
     ({"every": [1, 8, "run"]}, {1: "path", 8: "path, every 8", "run": "path, run"}),
+    ({"memory": "ghost"}, {1: "ghost"}),
 ]
 METHODS = [name for _, names in RUNS for name in names.values()]
 

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fidelity.gaps import METHODS, valuations
 from fidelity.runner import Runner
 from fidelity.sizes import Size
-from fidelity.statistics import rank_correlation
+from fidelity.statistics import Floats, rank_correlation
 from fidelity.tables import percent, table
-from fidelity.training import Case, metered, sgd_formula
+from fidelity.training import Case, metered, opposition, sgd_formula
 
 
-def compared(case: Case) -> dict[str, dict[str, float]]:
-    """Error and correlation of each method's values with those of the enumerated games of the same steps."""
-    exact = metered(case, method="exact")
-    truth, by_step = exact.values[:, 0], exact.steps.values[:, :, 0]
-    found = {
-        name: {
-            "error": float(np.abs(valuation.values[:, 0] - truth).max() / np.abs(truth).max()),
-            "rank": rank_correlation(valuation.values[:, 0], truth),
-        }
-        for name, valuation in valuations(case).items()
+def compared(case: Case) -> dict[str, Any]:
+    """Values of the same steps by enumeration of their games, by each method and by the SGD formula, nats.
+
+    ``[steps, contributors]`` for enumeration, path and formula, ``[contributors]`` for the methods.
+    """
+    exact, path = metered(case, method="exact"), metered(case)
+    return {
+        "exact": exact.steps.values[:, :, 0],
+        "path": path.steps.values[:, :, 0],
+        "formula": sgd_formula(case),
+        "methods": {name: valuation.values[:, 0] for name, valuation in valuations(case).items()},
+        "gap": float(exact.gap[0] / exact.improvement[0]),
+        "opposition": opposition(case),
     }
-    shortcut = sgd_formula(case)
-    found["SGD formula"] = {
-        "rank": rank_correlation(shortcut.sum(axis=0), truth),
-        "step": float(np.mean([rank_correlation(a, b) for a, b in zip(shortcut, by_step, strict=True)])),
-    }
-    found["exact"] = {"gap": float(exact.gap[0] / exact.improvement[0])}
-    return found
 
 
 def report(run: Runner, size: Size) -> str:
@@ -39,16 +37,43 @@ def report(run: Runner, size: Size) -> str:
     results = run(compared, [(case, {}) for case in cases])
     errors, shortcut = [], []
     for case, found in zip(cases, results, strict=True):
-        row = [f"{found[m]['error']:.1e} ({found[m]['rank']:.2f})" for m in METHODS]
-        errors.append([case.setting, case.update, percent(found["exact"]["gap"]), *row])
-        both = found["SGD formula"], found["first order"], found["path"]
-        shortcut.append([case.setting, case.update, *(f"{f['rank']:.2f}" for f in both), f"{both[0]['step']:.2f}"])
+        exact, path, formula = (np.array(found[by]) for by in ("exact", "path", "formula"))
+        truth = exact.sum(axis=0)
+        row = [
+            f"{_error(values, truth):.1g} ({rank_correlation(values, truth):.2f})"
+            for values in map(np.array, found["methods"].values())
+        ]
+        errors.append([case.setting, case.update, f"{found['opposition']:.1f}", percent(found["gap"]), *row])
+        late = slice(len(exact) // 2, None)
+        first = np.array(found["methods"]["first order"])
+        shortcut.append(
+            [
+                case.setting,
+                case.update,
+                *(f"{rank_correlation(v, truth):.2f}" for v in (formula.sum(axis=0), first, path.sum(axis=0))),
+                *(f"{_by_step(values, exact):.2f}" for values in (formula, path)),
+                f"{_error(path[late].sum(axis=0), exact[late].sum(axis=0)):.1g}",
+            ]
+        )
     steps = ", ".join(f"{setting} {count}" for setting, count in size.game_steps.items() if setting in size.settings)
+    columns = ["setting", "update"]
     return (
-        f"The first steps ({steps}). Largest error of a contributor's value relative to the largest value, and in "
-        "brackets the rank correlation of the values with those of enumeration:\n\n"
-        + table(["setting", "update", "gap of enumeration", *METHODS], errors)
-        + "\n\nRank correlation with enumeration of the same runs, of the formula for plain SGD and of ours; the last "
-        "column is the formula's within a step, the mean over steps:\n\n"
-        + table(["setting", "update", "SGD formula", "first order", "path", "SGD formula, a step"], shortcut)
+        f"The first steps ({steps}). Opposition: the lengths of contributors' displacements, summed, beside the length "
+        "of the step (median over steps). Then the largest error of a contributor's value relative to the largest "
+        "value of enumeration, and in brackets the rank correlation with it:\n\n"
+        + table([*columns, "opposition", "gap of enumeration", *METHODS], errors)
+        + "\n\nRank correlation with enumeration of the same runs, of the formula for plain SGD and of ours; the same "
+        "within a step (mean over steps); and the error of the path over the second half of these steps alone:\n\n"
+        + table(
+            [*columns, "SGD formula", "first order", "path", "SGD formula, a step", "path, a step", "late error, path"],
+            shortcut,
+        )
     )
+
+
+def _error(values: Floats, truth: Floats) -> float:
+    return float(np.abs(values - truth).max() / np.abs(truth).max())
+
+
+def _by_step(values: Floats, truth: Floats) -> float:
+    return float(np.mean([rank_correlation(a, b) for a, b in zip(values, truth, strict=True)]))

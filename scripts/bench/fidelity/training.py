@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +89,27 @@ def metered(case: Case, **options: Any) -> RunRecord:
     return meter.finish()
 
 
+def opposition(case: Case) -> float:
+    """How far contributors' displacements go beside the step that they sum to: the median over steps.
+
+    Their lengths' sum over the length of the sum: 1 where all pull alike.
+    """
+    model, optimizer = case.start()
+    meter = InRunShapley(
+        model, optimizer, case.validation, case.materials.contributors, method="first_order", keep_displacements=True
+    )
+    found: list[float] = []
+
+    def note() -> None:
+        parts = meter.displacements
+        assert parts is not None
+        found.append(float(parts[:-1].norm(dim=1).sum() / parts.sum(dim=0).norm()))
+
+    _train(case, model, optimizer, None, meter, note)
+    meter.finish()
+    return float(np.median(found))
+
+
 def by_path(record: RunRecord, names: dict[int | str, str]) -> dict[str, Valuation]:
     """A record's own valuation and those beside it, under the names given to the lengths of their paths."""
     own, *_ = names.values()
@@ -125,6 +146,7 @@ def _train(
     optimizer: torch.optim.Optimizer,
     coalition: Sequence[int] | None,
     meter: InRunShapley | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> None:
     data = case.materials
     for rows in case.batches(coalition):
@@ -133,3 +155,5 @@ def _train(
             mean_loss(model, data.inputs[rows], data.targets[rows]).backward()
         optimizer.step()
         optimizer.zero_grad()
+        if after_step is not None:
+            after_step()
