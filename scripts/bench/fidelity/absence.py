@@ -17,6 +17,7 @@ from fidelity.training import Case, by_path, metered, retrained, sgd_formula
 
 PATHS: dict[int | str, str] = {1: "path, step", 10: "path, every 10", "run": "path, run"}
 METHODS = ["first order", *PATHS.values()]
+BY_BATCHES = [f"{batches}: {path}" for batches in ("plain", "stratified") for path in ("step", "every 10", "run")]
 RETRAINING_SEEDS = 1000  # the first of them: other luck than the runs', so that the two share none
 SHORTCUT = "SGD formula"
 
@@ -72,8 +73,8 @@ def report(run: Runner, size: Size) -> str:
     stratified = [replace(case, stratified=True) for case in chosen if case.setting == "digits"]
     for case, by_seed in _by_case(run, values, stratified, size).items():
         found[case] = {method: np.array([seed[method] for seed in by_seed]) for method in METHODS}
-    correlations = _correlations(chosen, asked, {case: np.array(by_seed) for case, by_seed in truth.items()}, found)
-    return correlations + "\n\n" + _luck(chosen, found)
+    after = {case: np.array(by_seed) for case, by_seed in truth.items()}
+    return "\n\n".join([_correlations(chosen, asked, after, found), _luck(chosen, found)])
 
 
 def _by_case(
@@ -100,7 +101,7 @@ def _correlations(
     truth: dict[Case, Floats],
     found: dict[Case, dict[str, Floats]],
 ) -> str:
-    halves, alone = [], []
+    halves, alone, batches = [], [], []
     for case in chosen:
         count = len(case.materials.contributors)
         masks = np.array([[c in coalition for c in range(count)] for coalition in asked[case]])
@@ -110,23 +111,33 @@ def _correlations(
         half = masks[count + 1 :].astype(float)
         for rows, target, weights in ((halves, rest, half), (alone, without, np.eye(count))):
             row = [case.setting, case.scenario, case.update, f"{noise_ceiling(target):.2f}"]
-            for method in (*METHODS, SHORTCUT):
-                by_seed = found[case].get(method)
-                if by_seed is None:
-                    row.append("")
-                    continue
-                one = [rank_correlation(weights @ v, target.mean(0)) for v in by_seed]
-                mean = rank_correlation(weights @ by_seed.mean(0), target.mean(0))
-                row.append(f"{spread(one)} ({mean:.2f})")
+            row += [_correlation(found[case].get(method), weights, target) for method in (*METHODS, SHORTCUT)]
             rows.append(row)
+        other = found.get(replace(case, stratified=True))
+        if other is not None:
+            both = [(by, method) for by in (found[case], other) for method in PATHS.values()]
+            cells = [_correlation(by[method], half, rest) for by, method in both]
+            batches.append([case.setting, case.scenario, case.update, *cells])
     columns = ["setting", "contributors differ by", "update", "two sets of seeds", *METHODS, SHORTCUT]
     return (
         "Rank correlation of the sum of a random half's values with minus the loss after retraining on that half: one "
         "run's values, mean ± standard deviation over seeds, and in brackets those of the runs' mean values.\n\n"
         + table(columns, halves)
         + "\n\nRank correlation of a contributor's value with the loss after retraining without it, above that with "
-        "everybody:\n\n" + table(columns, alone)
+        "everybody:\n\n"
+        + table(columns, alone)
+        + "\n\nBatches drawn at random and batches that hold every contributor's "
+        "rows in proportion, each as in the first table:\n\n" + table([*columns[:3], *BY_BATCHES], batches)
     )
+
+
+def _correlation(by_seed: Floats | None, weights: Floats, target: Floats) -> str:
+    """That of the values `by_seed`, summed by `weights`, with the mean over seeds of `target`."""
+    if by_seed is None:
+        return ""
+    one = [rank_correlation(weights @ values, target.mean(0)) for values in by_seed]
+    mean = rank_correlation(weights @ by_seed.mean(0), target.mean(0))
+    return f"{spread(one)} ({mean:.2f})"
 
 
 def _luck(chosen: list[Case], found: dict[Case, dict[str, Floats]]) -> str:
@@ -138,8 +149,7 @@ def _luck(chosen: list[Case], found: dict[Case, dict[str, Floats]]) -> str:
             for method in PATHS.values():
                 row.append("" if by_method is None else "{:.3f} / {:.3f}".format(*luck(by_method[method])))
         rows.append(row)
-    columns = ["setting", "contributors differ by", "update"]
-    columns += [f"{b}: {m}" for b in ("plain", "stratified") for m in ("step", "every 10", "run")]
+    columns = ["setting", "contributors differ by", "update", *BY_BATCHES]
     return (
         "A contributor's luck beside the differences between contributors: standard deviation over seeds of one run's "
         "value / standard deviation between contributors, luck taken out, both in nats.\n\n" + table(columns, rows)

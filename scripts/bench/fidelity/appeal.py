@@ -10,13 +10,21 @@ from attribution import exact_retraining
 from fidelity.absence import METHODS, RETRAINING_SEEDS, losses, values
 from fidelity.runner import Runner
 from fidelity.sizes import BATCH, RATES, Size
-from fidelity.statistics import rank_correlation
+from fidelity.statistics import Floats, rank_correlation
 from fidelity.tables import spread, table
-from fidelity.training import Case
+from fidelity.training import Case, metered
+
+STEP_GAMES = "Shapley of steps"
+ENUMERATED = ("digits",)  # where a loss costs little enough to enumerate every step's game
+
+
+def enumerated(case: Case) -> list[float]:
+    """The sums of the Shapley values of all steps' games, nats, ``[contributors]``."""
+    return metered(case, method="exact").values[:, 0].tolist()
 
 
 def report(run: Runner, size: Size) -> str:
-    """For each setting and optimizer, everybody's values by each method and by retraining."""
+    """For each setting and optimizer, everybody's values by each method, by retraining, and by leaving one out."""
     run.title = "appeal"
     cases = [
         Case(setting, "few", optimizer, RATES[setting][optimizer][1], size.steps[setting], BATCH[setting])
@@ -24,11 +32,9 @@ def report(run: Runner, size: Size) -> str:
         if setting != "text"
         for optimizer in size.optimizers
     ]
-    texts = []
-    summary = []
+    texts, summary = [], []
     for case in cases:
-        seeds = range(size.seeds[case.setting])
-        names = case.materials.contributors
+        names, seeds = case.materials.contributors, range(size.seeds[case.setting])
         everything = [[c for c in range(len(names)) if i >> c & 1] for i in range(1 << len(names))]
         trained = run(losses, [(replace(case, seed=RETRAINING_SEEDS + s), {"coalitions": everything}) for s in seeds])
         known = {
@@ -41,32 +47,50 @@ def report(run: Runner, size: Size) -> str:
             names,
             seeds=[RETRAINING_SEEDS + s for s in seeds],
         )
-        by_seed = run(values, [(replace(case, seed=s), {}) for s in seeds])
-        in_run = {method: np.array([seed[method] for seed in by_seed]) for method in METHODS}
-        truth, improvement = court.values[:, 0], court.improvement[0]
+        truth, improvement = court.values[:, 0], float(court.improvement[0])
+        everybody = len(everything) - 1
+        missed = np.array([[by[everybody ^ 1 << c] - by[everybody] for c in range(len(names))] for by in trained])
+        in_run = _in_run(run, case, seeds)
         rows = [
             [
                 name,
-                *(spread(in_run[method][:, c]) for method in METHODS),
+                *(spread(found[:, c]) for found in in_run.values()),
                 f"{truth[c]:.2f} ± {court.seed_spreads[c, 0]:.2f}",
+                spread(missed[:, c]),
             ]
             for c, name in enumerate(names)
         ]
         texts.append(
             f"{case.setting}, {case.update}, {court.retrainings} retrainings, nats, mean ± standard deviation over "
             f"{len(seeds)} seeds; everybody together improve by {improvement:.2f}:\n\n"
-            + table(["contributor", *METHODS, "retraining"], rows)
+            + table(["contributor", *in_run, "retraining", "loss without it, more"], rows)
         )
-        correlations = [
-            f"{spread([rank_correlation(v, truth) for v in in_run[m]])}, off by "
-            f"{np.abs(in_run[m] - truth).sum(axis=1).mean() / 2 / improvement:.0%}"
-            for m in METHODS
-        ]
-        summary.append([case.setting, case.update, *correlations])
+        found = {method: in_run.get(method) for method in (*METHODS, STEP_GAMES)}
+        agreement = [_agreement(by_seed, truth, improvement) for by_seed in found.values()]
+        alone = rank_correlation(truth, missed.mean(axis=0))
+        summary.append([case.setting, case.update, *agreement, f"{alone:.2f}"])
     return (
-        "Rank correlation of one run's values with the Shapley values of retraining on all coalitions, and the part of "
-        "the improvement that would have to change hands:\n\n"
-        + table(["setting", "update", *METHODS], summary)
+        "Rank correlation of one run's values with the Shapley values of retraining on all coalitions (mean ± standard "
+        "deviation over seeds), and the part of the improvement that would have to change hands; last, the rank "
+        "correlation of those Shapley values themselves with what leaving one out costs:\n\n"
+        + table(["setting", "update", *METHODS, STEP_GAMES, "retraining with leaving one out"], summary)
         + "\n\n"
         + "\n\n".join(texts)
     )
+
+
+def _in_run(run: Runner, case: Case, seeds: range) -> dict[str, Floats]:
+    """Values of each seed's run by each method, ``[seeds, contributors]``."""
+    jobs = [(replace(case, seed=seed), {}) for seed in seeds]
+    by_seed = run(values, jobs)
+    found = {method: np.array([seed[method] for seed in by_seed]) for method in METHODS}
+    if case.setting in ENUMERATED:
+        found[STEP_GAMES] = np.array(run(enumerated, jobs))
+    return found
+
+
+def _agreement(by_seed: Floats | None, truth: Floats, improvement: float) -> str:
+    if by_seed is None:
+        return ""
+    moved = np.abs(by_seed - truth).sum(axis=1).mean() / 2 / improvement
+    return f"{spread([rank_correlation(values, truth) for values in by_seed])}, off by {moved:.0%}"
