@@ -28,11 +28,12 @@ class NAdamRule(FirstMomentRule):
         slot.memory.mul_(beta1).add_(direction, alpha=1 - beta1)
         steps, product = slot.number("step"), slot.number("mu_product")
         now, after = _momentum(beta1, psi, steps), _momentum(beta1, psi, steps + 1)
-        direction.mul_((1 - now) / (1 - product)).add_(slot.memory, alpha=after / (1 - product * after))
+        linear = direction * ((1 - now) / (1 - product))
+        linear.add_(slot.memory, alpha=after / (1 - product * after))
         denominator = (slot.state("exp_avg_sq") / (1 - beta2**steps)).sqrt_().add_(options["eps"])
         scale = denominator.reciprocal_().mul_(-learning_rate)
         life = scale * ((-1 if slot.uphill else 1) * _lifetime(beta1, psi, steps, product))
-        return Share(direction, scale, slot.shrinkage(learning_rate * weight_decay if decoupled else 0.0), life)
+        return Share(linear, scale, slot.shrinkage(learning_rate * weight_decay if decoupled else 0.0), life)
 
 
 def _momentum(beta1: float, psi: float, step: float) -> float:

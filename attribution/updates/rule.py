@@ -20,8 +20,8 @@ Linear = Tensor | float | Callable[[Tensor], Tensor]
 class Slot:
     """n consecutive elements of one parameter in one optimizer step; all of it where the rule asks for the `whole`.
 
-    The parts are the contributors in order, then the house. A rule may overwrite `gradient` and must keep `memory`
-    up to date.
+    The parts are the contributors in order, then the house. A rule must keep `memory` up to date, and leave `gradient`
+    as it is: where the user does not zero it, the next step's is accumulated on top.
     """
 
     options: Mapping[str, Any]  # the parameter's group, as it was in this step
@@ -41,15 +41,15 @@ class Slot:
         return bool(self.options.get("maximize", False))
 
     def direction(self, weight_decay: float = 0.0) -> Tensor:
-        """The parts of what the optimizer descends along, ``[parts, n]``: `gradient`, overwritten.
+        """The parts of what the optimizer descends along, ``[parts, n]``; not to be overwritten.
 
         As the optimizers of torch do it: turned round where it maximises, L2 decay added after that, to the house's.
         """
-        if self.uphill:
-            self.gradient.neg_()
+        found = self.gradient.neg() if self.uphill else self.gradient
         if weight_decay != 0:
-            self.gradient[-1].add_(self.start, alpha=weight_decay)
-        return self.gradient
+            # In `gradient` itself this is made good before anything is accumulated: its sum is not .grad any more.
+            found[-1].add_(self.start, alpha=weight_decay)
+        return found
 
     def shrinkage(self, rate: float) -> Tensor | None:
         """What decoupled weight decay of `rate` (learning rate times decay) did to the parameter; None if nothing."""

@@ -36,6 +36,6 @@ class SGDRule(UpdateRule):
                 slot.memory.copy_(direction)
             else:
                 slot.memory.mul_(momentum).add_(direction, alpha=undamped)
-            direction = direction.add_(slot.memory, alpha=momentum) if options["nesterov"] else slot.memory
+            direction = direction.add(slot.memory, alpha=momentum) if options["nesterov"] else slot.memory
             life *= undamped / (1 - momentum) if momentum < 1 else 1.0
         return Share(direction, rate, life=life)

@@ -123,8 +123,13 @@ class Moment:
     displacements: Tensor  # [parts, *shape], the meter's
 
 
-def trace(case: Case, steps: int = 9, *, oracle: bool = True, warm: int = 0, **variant: object) -> list[list[Moment]]:
-    """Meter a run and tell, of each trained parameter, its moments; `warm` steps go before the meter comes."""
+def trace(
+    case: Case, steps: int = 9, *, oracle: bool = True, warm: int = 0, zero: bool = True, **variant: object
+) -> list[list[Moment]]:
+    """Meter a run and tell, of each trained parameter, its moments.
+
+    `warm` steps go before the meter comes; without `zero` the gradients of all steps pile up.
+    """
     model = classifier()
     optimizer = case.optimizer(model, **variant)
     schedule = optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
@@ -137,9 +142,11 @@ def trace(case: Case, steps: int = 9, *, oracle: bool = True, warm: int = 0, **v
     options = {p: group for group in optimizer.param_groups for p in group["params"]}
     trained = {name: p for name, p in model.named_parameters() if p in options}
     moments: list[list[Moment]] = [[] for _ in trained]
+    parts: dict[str, Tensor] = {}
     for step in range(steps):
         accumulated = data[2 * (warm + step) :][:2]
-        parts = _gradients(model, accumulated) if oracle else {}
+        earlier = {} if zero else parts
+        parts = _gradients(model, accumulated, earlier) if oracle else {}
         starts = [p.detach().clone() for p in trained.values()]
         for inputs, targets, who in accumulated:
             with meter.batch(who):
@@ -151,7 +158,8 @@ def trace(case: Case, steps: int = 9, *, oracle: bool = True, warm: int = 0, **v
             shaped = displaced.reshape(-1, *p.shape)
             told.append(Moment(kept, start, p.detach().clone(), parts.get(name), shaped))
         schedule.step()
-        optimizer.zero_grad()
+        if zero:
+            optimizer.zero_grad()
     meter.finish()
     return moments
 
@@ -161,8 +169,10 @@ def _who(batch: tuple[Tensor, Tensor, Tensor], index: int) -> tuple[Tensor, Tens
     return inputs, targets, who if index % 4 < 2 else who % 2
 
 
-def _gradients(model: nn.Module, data: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+def _gradients(
+    model: nn.Module, data: Sequence[tuple[Tensor, Tensor, Tensor]], earlier: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    found = dict(earlier)
     for inputs, targets, who in data:
         loss = lambda outputs, targets=targets: functional.cross_entropy(outputs, targets)  # noqa: E731
         for name, parts in contributor_gradients(model, inputs, loss, who, len(NAMES)).items():

@@ -49,16 +49,25 @@ def replayed(case: Case, moments: list[Moment]) -> list[Tensor]:
     return found
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_each_part_is_displaced_by_its_own_gradients_under_the_scaling_of_all(case: str) -> None:
-    for moments in told(case):
-        for moment, expected in zip(moments, replayed(CASES[case], moments), strict=True):
+def assert_as_by_hand(case: Case, told: list[list[Moment]]) -> None:
+    for moments in told:
+        for moment, expected in zip(moments, replayed(case, moments), strict=True):
             found = moment.displacements
-            if CASES[case].kind is optim.Muon:  # by hand it is not rounded to bfloat16, which is the house's
+            if case.kind is optim.Muon:  # by hand it is not rounded to bfloat16, which is the house's
                 found, expected = found[:-1], expected[:-1]
             scale = float(expected.abs().max())
             assert scale > 1e-5
             assert torch.allclose(found, expected, rtol=1e-9, atol=1e-11 * scale)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_part_is_displaced_by_its_own_gradients_under_the_scaling_of_all(case: str) -> None:
+    assert_as_by_hand(CASES[case], told(case))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_that_pile_up_over_the_steps_stay_whose_they_were(case: str) -> None:
+    assert_as_by_hand(CASES[case], trace(CASES[case], 3, zero=False))
 
 
 @pytest.mark.parametrize("case", CASES)
