@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from attribution import InRunShapley
 from attribution.errors import ReconciliationError
+from attribution.updates import Slot, rule_for
 from tests.attribution.runs import batches, classifier, objective
 from tests.attribution.updates.cases import CASES, NAMES, trace
 
@@ -55,6 +56,27 @@ def test_a_step_that_bfloat16_does_not_explain_is_refused_by_parameter(factor: f
     else:
         optimizer.step()
         assert len(meter.finish().steps) == 1
+
+
+def test_what_a_momentum_of_one_never_takes_up_has_no_life() -> None:
+    weight = nn.Parameter(torch.randn(2, 3))
+    optimizer = optim.Muon([weight], momentum=1.0, weight_decay=0.0)
+    weight.grad = torch.randn(2, 3)
+    start = weight.detach().clone()
+    optimizer.step()
+    slot = Slot(
+        options=optimizer.param_groups[0],
+        shape=(2, 3),
+        start=start.reshape(-1),
+        end=weight.detach().reshape(-1),
+        gradient=weight.grad.reshape(1, -1),
+        memory=torch.zeros(1, 6),
+        fresh=True,
+        span=slice(0, 6),
+        after=optimizer.state[weight],
+        earlier={},
+    )
+    assert not rule_for(optimizer).divide(slot).credited(torch.eye(6)).any()
 
 
 def test_a_momentum_of_nothing_moves_nothing() -> None:

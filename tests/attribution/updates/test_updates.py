@@ -99,6 +99,15 @@ def test_what_the_optimizer_remembers_from_before_the_meter_is_the_house_s(case:
             assert not moment.displacements[NAMES.index("dave")].any()
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_parameter_divided_in_stretches_is_divided_alike(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attribution.step.STRETCH", 7)
+    for one, other in zip(told(case), trace(CASES[case], 3, oracle=False), strict=True):
+        for a, b in zip(one[:3], other, strict=True):
+            scale = float(a.displacements.abs().max())
+            assert torch.allclose(a.displacements, b.displacements, rtol=1e-9, atol=1e-11 * scale)
+
+
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.foreach])
 def test_every_implementation_of_an_optimizer_divides_alike(case: str) -> None:
     chosen = CASES[case]
