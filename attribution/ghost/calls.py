@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attribution.ghost.precision import Autocast
 from attribution.ghost.trees import tensors_in
 from attribution.undisturbed import buffers_kept, random_state_kept
 
@@ -30,11 +31,12 @@ class ModuleCall:
     gradients: dict[int, Tensor] = field(default_factory=dict)  # by place among those tensors
     divide: Callable[[ModuleCall, Tensor], bool] | None = None  # takes the gradients that it can on arrival
     attached: bool = False  # its parameters' gradients are not computed by autograd
+    autocast: Autocast = field(default_factory=Autocast.present)
 
     @contextmanager
     def repeated(self, model: nn.Module) -> Iterator[None]:
-        """Random state as it was when the call began; random state and buffers come back afterwards."""
-        with random_state_kept(), buffers_kept(model):
+        """Random state and autocast as they were when the call began; all comes back afterwards, and buffers too."""
+        with random_state_kept(), buffers_kept(model), self.autocast.again():
             torch.set_rng_state(self.random_state)
             yield
 

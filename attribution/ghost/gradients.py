@@ -39,6 +39,7 @@ class DividedGradient:
         self._factors: dict[str, float] = {}
         self._overwritten = self._edited = False
         self._magnitudes: dict[str, float] = {}
+        self._coarsest = 0.0  # unit of rounding of the coarsest gradient in this batch: autocast's
         self._in_hand = False
         self._next_check = 0
         self._handles: list[RemovableHandle] = []
@@ -85,6 +86,7 @@ class DividedGradient:
         What was zeroed is zeroed here, what was scaled is scaled; whatever else was added belongs to the house.
         """
         self._magnitudes.clear()
+        self._coarsest = 0.0
         self._factors.clear()
         edited, self._edited = self._edited, False
         for place in self.space.places:
@@ -122,6 +124,10 @@ class DividedGradient:
         for place in places:
             self._magnitudes[place.name] = math.hypot(self._magnitudes.get(place.name, 0.0), magnitude)
 
+    def note_precision(self, dtype: torch.dtype) -> None:
+        """Note the type in which a gradient came back: autograd rounds what it computes from it to that type."""
+        self._coarsest = max(self._coarsest, torch.finfo(dtype).eps)
+
     def unaccounted(self, extra: Parts | None = None, only: set[str] | None = None) -> list[tuple[Place, float]]:
         """The checked, or `only` these, parameters whose parts (with `extra`) miss ``.grad``, and by how much."""
         wrong = []
@@ -139,8 +145,10 @@ class DividedGradient:
             length = float(missing.norm())
             rounding = 64 * self.epsilon * (self._magnitudes.get(place.name, 0.0) + whole)
             if not length <= rounding:
-                rounding += 1000 * self.epsilon * (self.parts.length(place) + own)
-                rounding += 1000 * self.epsilon * (extra.length(place) if extra is not None else 0.0)
+                # Autocast rounds each use's gradient to its type, which is half a unit of its own length at most.
+                unit = max(1000 * self.epsilon, 2 * self._coarsest if self._coarsest > self.epsilon else 0.0)
+                rounding += unit * (self.parts.length(place) + own)
+                rounding += unit * (extra.length(place) if extra is not None else 0.0)
                 if not length <= rounding:
                     wrong.append((place, length / max(own, 1e-300)))
         return wrong

@@ -17,6 +17,7 @@ from attribution.ghost.gradients import DividedGradient
 from attribution.ghost.hooks import Hooks
 from attribution.ghost.partition import Layout, Partition
 from attribution.ghost.parts import Parts
+from attribution.ghost.precision import FULL_PRECISION
 from attribution.ghost.rows import CallFindings, Mixed
 from attribution.ghost.rule import Kind, LayerCall, kind_of
 from attribution.parameters import Place
@@ -128,7 +129,7 @@ class Providers:
         if call.module in self._stand_ins.axes:
             inputs = inputs.expand(gradient.shape[:-1])
         by_id = {id(place.parameter): place for place in places.values() if place.parameter.requires_grad}
-        with torch.no_grad():
+        with torch.no_grad(), FULL_PRECISION.again():
             kind.rule(call.module, LayerCall(inputs, gradient, partition, into, by_id))
 
     def keep_rule(self, call: ModuleCall, inputs: Tensor, gradient: Tensor, found: CallFindings) -> None:
@@ -218,10 +219,10 @@ class Providers:
         mine = {id(place.parameter) for place in places}
         if any(p.requires_grad and id(p) not in mine for p in module._parameters.values() if p is not None):
             return []  # one of its parameters is given by another module
-        if any(place.name in self._gradient.checked for place in places):
+        large = [place for place in places if place.stop - place.start >= WORTH_REPLACING]
+        if not large or any(place.name in self._gradient.checked for place in large):
             return []
-        largest = max((place.stop - place.start for place in places), default=0)
-        return [place.parameter for place in places] if largest >= WORTH_REPLACING else []
+        return [place.parameter for place in places]
 
     def _layout(self, call: ModuleCall, found: CallFindings) -> Layout | None:
         finding = found.outputs[0]
@@ -233,6 +234,7 @@ class Providers:
         lengths = [float(tensor.detach().norm()) for tensor in inputs if tensor.is_floating_point()]
         positions = gradient.numel() / max(gradient.shape[-1] if gradient.dim() else 1, 1)
         self._gradient.note_magnitude(places.values(), float(gradient.norm()) * max([*lengths, positions**0.5]))
+        self._gradient.note_precision(gradient.dtype)
 
 
 class Partitions:
