@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from attribution.errors import AttributionError, BatchError, NonFiniteError, OptionError
+from attribution.errors import BatchError, NonFiniteError, OptionError
 from attribution.footprint import Footprint
 from attribution.ghost.capture import Capture
 from attribution.ghost.gradients import DividedGradient
@@ -199,12 +199,12 @@ class InRunShapley:
         `stopped` says why, where the run ended early: the record is then a partial one.
         """
         if self._record is None:
+            self.close()
             if self._rows.any() and self._gradient.cleared():
                 self._skip()
             if self._end is not None:
                 self._finish_windows(self._end)
             self._stopped = self._stopped or stopped
-            self.close()
             self._record = self._make_record()
         return self._record
 
@@ -260,17 +260,31 @@ class InRunShapley:
                 "optimizer.step() without meter.batch before it: all it does is booked to the house", stacklevel=4
             )
             self._gradient.synchronise()
-        start, end = self._start, self._space.snapshot()
+        try:
+            self._value(self._start, self._space.snapshot())
+        except BaseException as error:
+            self._stopped = self._stopped or str(error) or type(error).__name__
+            raise
+
+    def _value(self, start: Tensor, end: Tensor) -> None:
+        """Value the step from `start` to `end` ``[P]``, as far as its paths end with it."""
         self._gradient.settle()
         self._points.moved()
+        if any(window.ends for window in self._windows):
+            self._points.here()  # if that is not finite, the paths under way still end where the step began
         direct = next((window for window in self._windows if window.direct), None)
         average = direct.average(end) if direct is not None else None
-        parts = self._divide(start, end, average)
-        for window in self._windows:
-            if window is direct and average is not None:
-                window.step(end, self._rows, parts, average.nodes)
-            else:
-                window.step(end, self._rows)
+        try:
+            parts = self._divide(start, end, average)
+            for window in self._windows:
+                if window is direct and average is not None:
+                    window.step(end, self._rows, parts, average.nodes)
+                else:
+                    window.step(end, self._rows)
+        except BaseException:
+            for window in self._windows:
+                window.abandon()
+            raise
         self._rows[:] = 0
         self._steps += 1
         self._end, self._start = end, None
@@ -284,17 +298,13 @@ class InRunShapley:
         ]
         gradients = None if average is None else average.gradients
         credited = torch.empty_like(gradients) if gradients is not None and self._scores.pending else None
-        try:
-            parts = self._divider.divide(
-                self._steps, start, end, gradients=gradients, displacements=summed, credited=credited
-            )
-            if credited is not None:
-                scored = self._scores.score(self._steps, credited)
-                self._sampled_values += scored if self._ghost else parts[:-1]
-                parts = np.concatenate([scored, parts[-1:]]) if self._ghost else parts
-        except AttributionError as error:
-            self._stopped = str(error)
-            raise
+        parts = self._divider.divide(
+            self._steps, start, end, gradients=gradients, displacements=summed, credited=credited
+        )
+        if credited is not None:
+            scored = self._scores.score(self._steps, credited)
+            self._sampled_values += scored if self._ghost else parts[:-1]
+            parts = np.concatenate([scored, parts[-1:]]) if self._ghost else parts
         return parts
 
     def _skip(self) -> None:

@@ -192,6 +192,7 @@ class Evaluator:
         pairs = [(g, d) for g, d in zip(gradients, along, strict=True) if g is not None and g.requires_grad]
         slope = torch.stack([(g * d.to(g.dtype)).sum() for g, d in pairs]).sum() if pairs else None
         if slope is not None:
+            _refuse_dead_ends(slope)
             self._space.write(torch.autograd.grad(slope, parameters, allow_unused=True), places, into)
 
     def _chunks(self, task: Loss) -> Iterable[Tensor]:
@@ -221,6 +222,22 @@ class Evaluator:
             raise ObjectiveError(
                 f"task {name!r} returned a loss without a gradient: compute it from the model, not under no_grad()"
             )
+
+
+def _refuse_dead_ends(slope: Tensor) -> None:
+    """Raise `RuntimeError` where a function said that its backward pass has no derivative.
+
+    Autograd leaves what leads through it out without a word when it is asked for chosen parameters only.
+    """
+    seen, ahead = set(), [slope.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "torch::autograd::Error":
+            raise RuntimeError("a function in it is marked once_differentiable")
+        seen.add(node)
+        ahead.extend(following for following, _ in node.next_functions)
 
 
 @contextmanager

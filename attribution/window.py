@@ -36,6 +36,7 @@ class Window:
         self.values: Floats = np.zeros((contributors, len(points.evaluator.tasks)))
         self._method, self._points = method, points
         self._budget = GapBudget(method.tolerance, len(points.evaluator.tasks), epsilon)
+        self._epsilon = epsilon
         self._variance = np.zeros_like(self.values)
         self._sampled = False
         self._start: Tensor | None = None
@@ -47,6 +48,15 @@ class Window:
     def is_open(self) -> bool:
         """Whether a path is under way."""
         return self._start is not None
+
+    @property
+    def ends(self) -> bool:
+        """Whether the path under way ends with the next step."""
+        return self._steps + 1 == self.every
+
+    def abandon(self) -> None:
+        """The path under way comes to nothing: how far it went is not known."""
+        self._start = None
 
     def open(self, start: Tensor) -> None:
         """A path begins at the parameters `start` ``[P]``, where the model stands."""
@@ -152,10 +162,17 @@ class Window:
             return path.fixed(self._method.nodes)
         return path.adaptive(self._budget.allowance(before.losses, after.losses))
 
+    def _moved(self, displacements: Tensor) -> list[int]:
+        """The parts that moved anything; the house not by rounding, which would cost twice the coalitions."""
+        lengths = displacements.norm(dim=1)
+        least = torch.zeros_like(lengths)
+        least[-1] = 64 * self._epsilon * lengths[:-1].sum()
+        return [int(part) for part in (lengths > least).nonzero()]
+
     def _by_definition(self, start: Tensor, end: Tensor) -> tuple[Floats, int]:
         """The Shapley values of the path's game by enumeration or sampling; who did not move anything is not asked."""
         assert self.displacements is not None
-        moved = [part for part, row in enumerate(self.displacements) if bool(row.any())]
+        moved = self._moved(self.displacements)
         parts = np.zeros((len(self.displacements), len(self._points.evaluator.tasks)))
         if not moved:
             return parts, 0
