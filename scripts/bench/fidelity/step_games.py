@@ -26,7 +26,6 @@ def compared(case: Case) -> dict[str, Any]:
         "formula": sgd_formula(case),
         "methods": {name: valuation.values[:, 0] for name, valuation in valuations(case).items()},
         "gap": float(exact.gap[0] / exact.improvement[0]),
-        "opposition": opposition(case),
     }
 
 
@@ -35,16 +34,18 @@ def report(run: Runner, size: Size) -> str:
     cases = size.cases(size.game_steps, dict.fromkeys(size.settings, 1))
     run.title = "step games"
     results = run(compared, [(case, {}) for case in cases])
+    pulling = run(opposition, [(case, {}) for case in cases])
     errors, shortcut = [], []
-    for case, found in zip(cases, results, strict=True):
+    for case, found, apart in zip(cases, results, pulling, strict=True):
         exact, path, formula = (np.array(found[by]) for by in ("exact", "path", "formula"))
         truth = exact.sum(axis=0)
         row = [
             f"{_error(values, truth):.1g} ({rank_correlation(values, truth):.2f})"
             for values in map(np.array, found["methods"].values())
         ]
-        errors.append([case.setting, case.update, f"{found['opposition']:.1f}", percent(found["gap"]), *row])
-        late = slice(len(exact) // 2, None)
+        errors.append(
+            [case.setting, case.update, f"{apart[0]:.1f}, {np.median(apart[1:]):.1f}", percent(found["gap"]), *row]
+        )
         first = np.array(found["methods"]["first order"])
         shortcut.append(
             [
@@ -52,20 +53,28 @@ def report(run: Runner, size: Size) -> str:
                 case.update,
                 *(f"{rank_correlation(v, truth):.2f}" for v in (formula.sum(axis=0), first, path.sum(axis=0))),
                 *(f"{_by_step(values, exact):.2f}" for values in (formula, path)),
-                f"{_error(path[late].sum(axis=0), exact[late].sum(axis=0)):.1g}",
+                f"{_error(path[1:].sum(axis=0), exact[1:].sum(axis=0)):.1g}",
             ]
         )
     steps = ", ".join(f"{setting} {count}" for setting, count in size.game_steps.items() if setting in size.settings)
     columns = ["setting", "update"]
     return (
         f"The first steps ({steps}). Opposition: the lengths of contributors' displacements, summed, beside the length "
-        "of the step (median over steps). Then the largest error of a contributor's value relative to the largest "
-        "value of enumeration, and in brackets the rank correlation with it:\n\n"
+        "of the step, in the first step and later (median). Then the largest error of a contributor's value relative "
+        "to the largest value of enumeration, and in brackets the rank correlation with it:\n\n"
         + table([*columns, "opposition", "gap of enumeration", *METHODS], errors)
         + "\n\nRank correlation with enumeration of the same runs, of the formula for plain SGD and of ours; the same "
-        "within a step (mean over steps); and the error of the path over the second half of these steps alone:\n\n"
+        "within a step (mean over steps); and the error of the path without the first step:\n\n"
         + table(
-            [*columns, "SGD formula", "first order", "path", "SGD formula, a step", "path, a step", "late error, path"],
+            [
+                *columns,
+                "SGD formula",
+                "first order",
+                "path",
+                "SGD formula, a step",
+                "path, a step",
+                "error after the first step, path",
+            ],
             shortcut,
         )
     )

@@ -89,8 +89,8 @@ def metered(case: Case, **options: Any) -> RunRecord:
     return meter.finish()
 
 
-def opposition(case: Case) -> float:
-    """How far contributors' displacements go beside the step that they sum to: the median over steps.
+def opposition(case: Case) -> list[float]:
+    """How far contributors' displacements go beside the step that they sum to, ``[steps]``.
 
     Their lengths' sum over the length of the sum: 1 where all pull alike.
     """
@@ -107,7 +107,7 @@ def opposition(case: Case) -> float:
 
     _train(case, model, optimizer, None, meter, note)
     meter.finish()
-    return float(np.median(found))
+    return found
 
 
 def by_path(record: RunRecord, names: dict[int | str, str]) -> dict[str, Valuation]:
