@@ -22,6 +22,7 @@ class Replay:
     """A finished run with what oracles need."""
 
     model: nn.Module
+    parameters: list[nn.Parameter]  # those that the optimizer holds, in the model's order
     record: RunRecord
     starts: Tensor  # [steps, P]
     ends: Tensor  # [steps, P]
@@ -31,7 +32,7 @@ class Replay:
         """The goals' losses as a function of the trained parameters ``[P]``."""
 
         def losses(flat: Tensor) -> list[float]:
-            nn.utils.vector_to_parameters(flat, trained(self.model))
+            nn.utils.vector_to_parameters(flat, self.parameters)
             with torch.no_grad():
                 return [goal(self.model).item() for goal in goals]
 
@@ -39,9 +40,11 @@ class Replay:
 
     def gradient(self, goal: Goal, flat: Tensor) -> Tensor:
         """The goal's gradient ``[P]`` at the parameters `flat` ``[P]``."""
-        nn.utils.vector_to_parameters(flat, trained(self.model))
-        found = torch.autograd.grad(goal(self.model), trained(self.model), allow_unused=True)
-        pairs = zip(trained(self.model), found, strict=True)
+        nn.utils.vector_to_parameters(flat, self.parameters)
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)
+        found = torch.autograd.grad(goal(self.model), self.parameters, allow_unused=True)
+        pairs = zip(self.parameters, found, strict=True)
         return torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in pairs])
 
     def integral(self, goal: Goal, start: Tensor, end: Tensor, panels: int = 400) -> Tensor:
@@ -50,14 +53,9 @@ class Replay:
         return torch.stack([self.gradient(goal, torch.lerp(start, end, s)) for s in places]).mean(0)
 
 
-def trained(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that have not been frozen."""
-    return [p for p in model.parameters() if p.requires_grad]
-
-
-def flat(model: nn.Module) -> Tensor:
-    """A copy of the trained parameters, ``[P]``."""
-    return torch.cat([p.detach().reshape(-1) for p in trained(model)]).clone()
+def flat(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """A copy of the parameters, ``[P]``."""
+    return torch.cat([p.detach().reshape(-1) for p in parameters]).clone()
 
 
 def replay(
@@ -77,20 +75,22 @@ def replay(
     model = classifier() if model is None else model
     chosen = (OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer)(list(model.parameters()))
     meter = InRunShapley(model, chosen, goal or objective(), contributors, keep_displacements=True, **options)
+    held = {id(p) for group in chosen.param_groups for p in group["params"]}
+    parameters = [p for p in model.parameters() if id(p) in held]
     starts, ends, parts = [], [], []
     for step, (inputs, targets, who) in enumerate(data):
         if before_batch is not None:
             before_batch(step, model)
         with meter.batch(who):
             loss_function(model, inputs, targets).backward()
-        starts.append(flat(model))
+        starts.append(flat(parameters))
         chosen.step()
         chosen.zero_grad()
-        ends.append(flat(model))
+        ends.append(flat(parameters))
         parts.append(meter.displacements)
         if after_step is not None:
             after_step(step, chosen)
-    return Replay(model, meter.finish(stopped), torch.stack(starts), torch.stack(ends), torch.stack(parts))
+    return Replay(model, parameters, meter.finish(stopped), torch.stack(starts), torch.stack(ends), torch.stack(parts))
 
 
 def against(parts: Tensor, gradient: Tensor) -> np.ndarray:
