@@ -16,10 +16,11 @@ from fidelity.tables import spread, table
 from fidelity.training import Case, by_path, metered, retrained, sgd_formula
 
 PATHS: dict[int | str, str] = {1: "path, step", 10: "path, every 10", "run": "path, run"}
+SHORTCUT = "SGD formula"
 METHODS = ["first order", *PATHS.values()]
 BY_BATCHES = [f"{batches}: {path}" for batches in ("plain", "stratified") for path in ("step", "every 10", "run")]
+COLUMNS = ["setting", "contributors differ by", "update", "two sets of seeds", *METHODS, SHORTCUT]
 RETRAINING_SEEDS = 1000  # the first of them: other luck than the runs', so that the two share none
-SHORTCUT = "SGD formula"
 
 
 def values(case: Case) -> dict[str, list[float]]:
@@ -37,6 +38,11 @@ def shortcut(case: Case) -> list[float]:
 def losses(case: Case, coalitions: Sequence[Sequence[int]]) -> list[float]:
     """The losses after retraining on each of the coalitions."""
     return [retrained(case, coalition) for coalition in coalitions]
+
+
+def masked_losses(case: Case, coalitions: Sequence[Sequence[int]]) -> list[float]:
+    """The losses after the same run, all rows but those of each coalition struck from its batches."""
+    return [retrained(case, coalition, masked=True) for coalition in coalitions]
 
 
 def cells(size: Size) -> list[Case]:
@@ -73,8 +79,10 @@ def report(run: Runner, size: Size) -> str:
     stratified = [replace(case, stratified=True) for case in chosen if case.setting == "digits"]
     for case, by_seed in _by_case(run, values, stratified, size).items():
         found[case] = {method: np.array([seed[method] for seed in by_seed]) for method in METHODS}
-    after = {case: np.array(by_seed) for case, by_seed in truth.items()}
-    return "\n\n".join([_correlations(chosen, asked, after, found), _luck(chosen, found)])
+    rough = [case for case in chosen if case.setting == "digits" and case.rate == RATES["digits"][case.optimizer][1]]
+    struck = _by_case(run, masked_losses, rough, size, RETRAINING_SEEDS, lambda case: {"coalitions": asked[case]})
+    texts = [_correlations(chosen, asked, truth, found), _masked(asked, struck, found), _luck(chosen, found)]
+    return "\n\n".join(texts)
 
 
 def _by_case(
@@ -98,37 +106,53 @@ def _by_case(
 def _correlations(
     chosen: list[Case],
     asked: dict[Case, list[list[int]]],
-    truth: dict[Case, Floats],
+    truth: dict[Case, list[Any]],
     found: dict[Case, dict[str, Floats]],
 ) -> str:
     halves, alone, batches = [], [], []
     for case in chosen:
         count = len(case.materials.contributors)
-        masks = np.array([[c in coalition for c in range(count)] for coalition in asked[case]])
-        after = truth[case]
-        without = after[:, 1 : count + 1] - after[:, :1]
-        rest = -after[:, count + 1 :]
-        half = masks[count + 1 :].astype(float)
-        for rows, target, weights in ((halves, rest, half), (alone, without, np.eye(count))):
-            row = [case.setting, case.scenario, case.update, f"{noise_ceiling(target):.2f}"]
-            row += [_correlation(found[case].get(method), weights, target) for method in (*METHODS, SHORTCUT)]
-            rows.append(row)
+        after = np.array(truth[case])
+        halves.append(_row(case, found[case], *_halves(asked[case], after, count)))
+        alone.append(_row(case, found[case], np.eye(count), after[:, 1 : count + 1] - after[:, :1]))
         other = found.get(replace(case, stratified=True))
         if other is not None:
             both = [(by, method) for by in (found[case], other) for method in PATHS.values()]
-            cells = [_correlation(by[method], half, rest) for by, method in both]
+            cells = [_correlation(by[method], *_halves(asked[case], after, count)) for by, method in both]
             batches.append([case.setting, case.scenario, case.update, *cells])
-    columns = ["setting", "contributors differ by", "update", "two sets of seeds", *METHODS, SHORTCUT]
     return (
         "Rank correlation of the sum of a random half's values with minus the loss after retraining on that half: one "
         "run's values, mean ± standard deviation over seeds, and in brackets those of the runs' mean values.\n\n"
-        + table(columns, halves)
+        + table(COLUMNS, halves)
         + "\n\nRank correlation of a contributor's value with the loss after retraining without it, above that with "
-        "everybody:\n\n"
-        + table(columns, alone)
-        + "\n\nBatches drawn at random and batches that hold every contributor's "
-        "rows in proportion, each as in the first table:\n\n" + table([*columns[:3], *BY_BATCHES], batches)
+        "everybody:\n\n" + table(COLUMNS, alone) + "\n\nBatches drawn at random and batches that hold every "
+        "contributor's rows in proportion, each as in the first table:\n\n"
+        + table([*COLUMNS[:3], *BY_BATCHES], batches)
     )
+
+
+def _masked(
+    asked: dict[Case, list[list[int]]], struck: dict[Case, list[Any]], found: dict[Case, dict[str, Floats]]
+) -> str:
+    rows = []
+    for case, after in struck.items():
+        sums, target = _halves(asked[case], np.array(after), len(case.materials.contributors))
+        rows.append(_row(case, found[case], sums, target))
+    return (
+        "As in the first table, but nobody takes the place of those who are absent: the same batches, from which their "
+        "rows are struck.\n\n" + table(COLUMNS, rows)
+    )
+
+
+def _halves(asked: list[list[int]], after: Floats, count: int) -> tuple[Floats, Floats]:
+    """Who is in each random half ``[halves, contributors]``, and minus the losses after it ``[seeds, halves]``."""
+    members = np.array([[c in coalition for c in range(count)] for coalition in asked[count + 1 :]], dtype=float)
+    return members, -after[:, count + 1 :]
+
+
+def _row(case: Case, by_method: dict[str, Floats], weights: Floats, target: Floats) -> list[str]:
+    cells = [_correlation(by_method.get(method), weights, target) for method in (*METHODS, SHORTCUT)]
+    return [case.setting, case.scenario, case.update, f"{noise_ceiling(target):.2f}", *cells]
 
 
 def _correlation(by_seed: Floats | None, weights: Floats, target: Floats) -> str:

@@ -72,10 +72,15 @@ class Case:
             yield grouped[places.long().clamp(max=len(mine) - 1)]
 
 
-def retrained(case: Case, coalition: Sequence[int]) -> float:
-    """The validation loss after the same number of steps on the coalition's rows alone; of nobody's: untrained."""
+def retrained(case: Case, coalition: Sequence[int], *, masked: bool = False) -> float:
+    """The validation loss after the same number of steps on the coalition's rows alone; of nobody's: untrained.
+
+    With `masked`, on everybody's batches from which the others' rows are struck: nobody takes their place.
+    """
     model, optimizer = case.start()
-    if len(coalition):
+    if masked:
+        _train_masked(case, model, optimizer, coalition)
+    elif len(coalition):
         _train(case, model, optimizer, coalition)
     with torch.no_grad():
         return float(case.validation(model))
@@ -157,3 +162,13 @@ def _train(
         optimizer.zero_grad()
         if after_step is not None:
             after_step()
+
+
+def _train_masked(case: Case, model: nn.Module, optimizer: torch.optim.Optimizer, coalition: Sequence[int]) -> None:
+    data, members = case.materials, torch.tensor(coalition)
+    for rows in case.batches():
+        kept = rows[torch.isin(data.owner[rows], members)]
+        if len(kept):
+            (mean_loss(model, data.inputs[kept], data.targets[kept]) * len(kept) / len(rows)).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
