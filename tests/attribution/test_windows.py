@@ -173,7 +173,7 @@ def test_what_is_not_finite_ends_the_run_with_paths_that_are_whole(every: object
             with meter.batch(who):
                 functional.cross_entropy(model(inputs), targets).backward()
             if step == broken:
-                optimizer.param_groups[0]["lr"] = 1e308  # a finite gradient, a step that is not
+                optimizer.param_groups[0]["lr"] = torch.inf  # a finite gradient, a step that is not
             optimizer.step()
             optimizer.zero_grad()
 
