@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from attribution.errors import OptionError, ReconciliationError
+from attribution.errors import NonFiniteError, OptionError, ReconciliationError
 from attribution.ghost.gradients import DividedGradient
 from attribution.parameters import ParameterSpace, Place
 from attribution.record import Floats
@@ -70,7 +70,8 @@ class StepDivider:
         Each part's displacement is added to each of `displacements` ``[parts, P]``; `credited` ``[tasks, P]`` is
         overwritten with `gradients` as gradients with respect to this step's training gradient (see `Share.life`).
 
-        Raises `ReconciliationError`, naming the parameter, if the parts do not add up to what the step did.
+        Raises `ReconciliationError`, naming the parameter, if the parts do not add up to what the step did, and
+        `NonFiniteError` if that is not finite.
         """
         found = torch.zeros(len(self._ones), 0 if gradients is None else len(gradients), dtype=torch.float64)
         if credited is not None:
@@ -153,6 +154,8 @@ class StepDivider:
         # Parts that cancel leave rounding in proportion to themselves, not to their sum.
         rounding += 1000 * epsilon * float((share.linear.abs().sum(0) * share.scale).norm())
         if not missing <= rounding:
+            if not bool(torch.isfinite(after).all()):
+                raise NonFiniteError(f"parameter {place.name!r}", step)
             raise ReconciliationError(place.name, step, missing / max(float(moved.norm()), 1e-300))
 
 
