@@ -31,7 +31,7 @@ from attribution.options import (
     checked_samples,
     checked_weights,
 )
-from attribution.parameters import ParameterSpace, fingerprint
+from attribution.parameters import Bystanders, ParameterSpace, fingerprint
 from attribution.path import PathAverage
 from attribution.points import Points
 from attribution.record import Floats, Integers, RunRecord, Steps
@@ -126,13 +126,14 @@ class InRunShapley:
         self._steps = self._skipped = 0
         self._start: Tensor | None = None  # the parameters before the step under way
         self._end: Tensor | None = None  # the parameters after the last step
-        self._in_batch = False
+        self._in_batch = self._settled = False
         self._stopped: str | None = None
         self._record: RunRecord | None = None
         self._displacements = self._space.zeros(self._gradient.parts.count) if keep_displacements else None
         held = sum(not window.direct for window in self._windows) + keep_displacements
         self.footprint = Footprint.of(self._space, self._gradient.parts.count, self._divider.buffers, held, self.tasks)
         self.footprint.announce()
+        self._bystanders = Bystanders(model, self._space)
         self._capture = Capture(model, self._gradient, row_axes or {}, divides=not self._ghost)
         self._handles = [
             optimizer.register_step_pre_hook(lambda *call: self._before_step(*call)),
@@ -233,33 +234,49 @@ class InRunShapley:
         if self._in_batch:
             raise BatchError("optimizer.step() inside meter.batch: leave the block before the step")
         # A closure computes the gradients only now.
-        if not any(callable(closure) for closure in (*arguments, *keywords.values())):
-            self._check_gradients()
+        self._settled = not any(callable(closure) for closure in (*arguments, *keywords.values()))
+        if self._settled:
+            self._settle()  # now, since an optimizer may write over the gradient
         start = self._space.snapshot()
-        if self._end is not None and not torch.equal(start, self._end):
-            self._points.moved()
-            for window in self._windows:
-                window.edit(self._end, start)
+        if self._end is not None:
+            self._check_edits(self._end, start)
         for window in self._windows:
             if not window.is_open:
                 window.open(start)
         self._divider.before_step()
         self._start = start
 
-    def _check_gradients(self) -> None:
+    def _check_edits(self, end: Tensor, start: Tensor) -> None:
+        """What changed between two steps, by hand or by the training pass itself, is the house's doing."""
+        other = self._bystanders.changed_parameter()
+        if other is not None and any(window.is_open for window in self._windows):
+            self._stopped = f"parameter {other!r} was changed by something else than the metered optimizer"
+            raise OptionError(
+                f"step {self._steps}: {self._stopped}, in the middle of a path over several steps: meter with every=1, "
+                "or train all parameters with one optimizer"
+            )
+        if other is None and self._bystanders.changed_buffer() is None and torch.equal(start, end):
+            return
+        self._points.moved()
+        for window in self._windows:
+            window.edit(end, start)
+
+    def _settle(self) -> None:
         name = self._gradient.not_finite()
         if name is not None:
             self._stop(f"the gradient of {name!r}")
+        if not self._rows.any():
+            warnings.warn(
+                "optimizer.step() without meter.batch before it: all it does is booked to the house", stacklevel=5
+            )
+            self._gradient.synchronise()
+        self._gradient.settle()
 
     def _after_step(self) -> None:
         if self._stopped is not None or self._start is None:
             return
-        self._check_gradients()
-        if not self._rows.any():
-            warnings.warn(
-                "optimizer.step() without meter.batch before it: all it does is booked to the house", stacklevel=4
-            )
-            self._gradient.synchronise()
+        if not self._settled:
+            self._settle()
         try:
             self._value(self._start, self._space.snapshot())
         except BaseException as error:
@@ -268,7 +285,6 @@ class InRunShapley:
 
     def _value(self, start: Tensor, end: Tensor) -> None:
         """Value the step from `start` to `end` ``[P]``, as far as its paths end with it."""
-        self._gradient.settle()
         self._points.moved()
         if any(window.ends for window in self._windows):
             self._points.here()  # if that is not finite, the paths under way still end where the step began
@@ -288,6 +304,7 @@ class InRunShapley:
         self._rows[:] = 0
         self._steps += 1
         self._end, self._start = end, None
+        self._bystanders.note()
 
     def _divide(self, start: Tensor, end: Tensor, average: PathAverage | None) -> Floats:
         """Divide the step; each part's value ``[contributors + 1, tasks]`` where there is an average to multiply by."""

@@ -243,5 +243,5 @@ def _refuse_dead_ends(slope: Tensor) -> None:
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
     """Without fused kernels that can be differentiated once only."""
-    with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+    with sdpa_kernel(SDPBackend.MATH):
         yield

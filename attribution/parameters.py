@@ -94,6 +94,31 @@ class ParameterSpace:
                 place.parameter.data = data
 
 
+class Bystanders:
+    """What the objective may depend on besides the optimizer's parameters: others' parameters, and buffers."""
+
+    def __init__(self, model: nn.Module, space: ParameterSpace) -> None:
+        named = [(name, p) for name, p in model.named_parameters() if space.place(p) is None]
+        self._parameters: list[tuple[str, Tensor]] = list(named)
+        self._buffers = list(model.named_buffers())
+        self._versions: dict[str, int] = {}
+
+    def note(self) -> None:
+        """All is as it is to be."""
+        self._versions = {name: tensor._version for name, tensor in (*self._parameters, *self._buffers)}
+
+    def changed_parameter(self) -> str | None:
+        """The name of a parameter that was written to since, or None."""
+        return self._changed(self._parameters)
+
+    def changed_buffer(self) -> str | None:
+        """The same of a buffer."""
+        return self._changed(self._buffers)
+
+    def _changed(self, tensors: Sequence[tuple[str, Tensor]]) -> str | None:
+        return next((n for n, t in tensors if self._versions.get(n, t._version) != t._version), None)
+
+
 def fingerprint(model: nn.Module) -> str:
     """SHA-256 over the names, types, shapes and bytes of all of `model`'s parameters, hexadecimal."""
     digest = hashlib.sha256()

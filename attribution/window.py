@@ -75,6 +75,8 @@ class Window:
             self.displacements[-1].add_(after - before)
         elif self._before is not None and not self._points.evaluator.minibatched:
             here = self._points.here()
+            if np.array_equal(here.losses, self._before.losses):
+                return
             nobody, supplied = np.zeros_like(self.values), np.zeros_like(self._supplied)
             self._book(self._before, here, nobody, self._before.losses - here.losses, 2, 0, supplied)
 

@@ -193,11 +193,13 @@ class DividedGradient:
             self._residual(place, gradient.sub(total, alpha=factor), factor)
 
     def spans(self, place: Place, span: slice) -> Tensor:
-        """All parts ``[parts, n]`` of a stretch of a settled parameter; used up by whoever divides the step."""
-        self._overwritten = True
+        """All parts ``[parts, n]`` of a stretch of a settled parameter, each stretch once a step."""
         parts = self.parts.dense(place)[:, span]
         factor = self._factors.get(place.name)
-        return parts if factor is None else parts.mul_(factor)
+        if factor is None:
+            return parts
+        self._overwritten = True
+        return parts.mul_(factor)
 
     def whole(self) -> Tensor:
         """All parts of all parameters as they count now, ``[parts, P]``, a copy: for checks on small models."""

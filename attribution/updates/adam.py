@@ -38,7 +38,7 @@ class AdamRule(FirstMomentRule):
         beta1, beta2 = (float(beta) for beta in options["betas"])
         decoupled = options.get("decoupled_weight_decay", self.decoupled)
         direction = slot.direction(0.0 if decoupled else weight_decay)
-        slot.memory.mul_(beta1).add_(direction, alpha=1 - beta1)
+        slot.memory.lerp_(direction, 1 - beta1)
         steps = slot.number("step")
         second = slot.state("max_exp_avg_sq" if options["amsgrad"] else "exp_avg_sq")
         denominator = (second.sqrt() / (1 - beta2**steps) ** 0.5).add_(options["eps"])
