@@ -32,7 +32,7 @@ def report(run: Runner, size: Size) -> str:
         if setting != "text"
         for optimizer in size.optimizers
     ]
-    texts, summary = [], []
+    texts, summary, alone = [], [], []
     for case in cases:
         names, seeds = case.materials.contributors, range(size.seeds[case.setting])
         everything = [[c for c in range(len(names)) if i >> c & 1] for i in range(1 << len(names))]
@@ -67,13 +67,16 @@ def report(run: Runner, size: Size) -> str:
         )
         found = {method: in_run.get(method) for method in (*METHODS, STEP_GAMES)}
         agreement = [_agreement(by_seed, truth, improvement) for by_seed in found.values()]
-        alone = rank_correlation(truth, missed.mean(axis=0))
-        summary.append([case.setting, case.update, *agreement, f"{alone:.2f}"])
+        summary.append([case.setting, case.update, *agreement])
+        removal = missed.mean(axis=0)
+        cells = [_alike(by_seed, removal) for by_seed in found.values()]
+        alone.append([case.setting, case.update, f"{rank_correlation(truth, removal):.2f}", *cells])
     return (
         "Rank correlation of one run's values with the Shapley values of retraining on all coalitions (mean ± standard "
-        "deviation over seeds), and the part of the improvement that would have to change hands; last, the rank "
-        "correlation of those Shapley values themselves with what leaving one out costs:\n\n"
-        + table(["setting", "update", *METHODS, STEP_GAMES, "retraining with leaving one out"], summary)
+        "deviation over seeds), and the part of the improvement that would have to change hands:\n\n"
+        + table(["setting", "update", *METHODS, STEP_GAMES], summary)
+        + "\n\nRank correlation of both with what leaving one out costs:\n\n"
+        + table(["setting", "update", "retraining", *METHODS, STEP_GAMES], alone)
         + "\n\n"
         + "\n\n".join(texts)
     )
@@ -93,4 +96,8 @@ def _agreement(by_seed: Floats | None, truth: Floats, improvement: float) -> str
     if by_seed is None:
         return ""
     moved = np.abs(by_seed - truth).sum(axis=1).mean() / 2 / improvement
-    return f"{spread([rank_correlation(values, truth) for values in by_seed])}, off by {moved:.0%}"
+    return f"{_alike(by_seed, truth)}, off by {moved:.0%}"
+
+
+def _alike(by_seed: Floats | None, truth: Floats) -> str:
+    return "" if by_seed is None else spread([rank_correlation(values, truth) for values in by_seed])
