@@ -30,6 +30,7 @@ class ModuleCall:
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # of the tensors it returned
     gradients: dict[int, Tensor] = field(default_factory=dict)  # by place among those tensors
     divide: Callable[[ModuleCall, Tensor], bool] | None = None  # takes the gradients that it can on arrival
+    expanded: bool = False  # its output had no row axis, and was given one
     attached: bool = False  # its parameters' gradients are not computed by autograd
     autocast: Autocast = field(default_factory=Autocast.present)
 

@@ -40,7 +40,7 @@ class Capture:
         self.divides = divides
         self._model, self._gradient = model, gradient
         self._hooks, self._stand_ins = Hooks(model), StandIns()
-        self._providers = Providers(self._hooks, gradient, self._stand_ins)
+        self._providers = Providers(self._hooks, gradient)
         self._repeated: list[Recorder] = []
         self._proofs = Proofs(self._hooks, self._stand_ins, self._metered, row_axes)
         self._resolver = Resolver(self._hooks, gradient, self._providers, self._proofs, self._stand_ins)
@@ -67,7 +67,7 @@ class Capture:
         recorder = Recorder(self._hooks, self._metered, self._stand_ins, batch)
         try:
             with self._gradient.in_hand():
-                with self._hooks.observed_by(recorder):
+                with self._hooks.observed_by(recorder), self._gradient.batch():
                     yield
                 self._check_both_passes(recorder)
                 if recorder.gradients_came and self._gradient.not_finite() is None:
@@ -152,18 +152,18 @@ class Capture:
         """Expand the embeddings in `root` that have no row axis, where that changes nothing else."""
         found_any = False
         for call, found in zip(root.calls, findings, strict=True):
-            module, axes = call.module, self._stand_ins.axes
-            if module in axes or not isinstance(module, nn.Embedding) or not call.gradients:
+            if call.expanded or not isinstance(call.module, nn.Embedding) or not call.gradients:
                 continue
             if not isinstance(found.outputs[0], Rowless):
                 continue
+            self._stand_ins.begins(root)
             plain = self._outputs(root)
             for candidate in StandIns.candidates(call.shapes[0]):
-                axes[module] = candidate
+                self._stand_ins.decide(call.module, call.shapes[0], candidate)
                 if self._changes_nothing(plain, root) and self._separates(root, call.name, who, axis):
                     found_any = True
                     break
-                del axes[module]
+                self._stand_ins.decide(call.module, call.shapes[0], None)
         return found_any
 
     def _outputs(self, root: RootCall) -> list[Tensor]:
@@ -174,7 +174,7 @@ class Capture:
     def _changes_nothing(self, plain: list[Tensor], root: RootCall) -> bool:
         try:
             expanded = self._outputs(root)
-        except RuntimeError:
+        except (RuntimeError, ValueError, TypeError, LookupError, AssertionError):
             return False  # the model needs the shape that it had
         pairs = list(zip(plain, expanded, strict=False))
         return len(plain) == len(expanded) and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
@@ -243,4 +243,4 @@ class _Batch:
         return self._providers.in_place_of_autograd(call, inputs, gradient, partition, parts, parameters)
 
     def first_gradient(self) -> None:
-        self._gradient.synchronise()
+        self._gradient.begin()

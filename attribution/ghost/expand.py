@@ -10,22 +10,44 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from attribution.ghost.calls import RootCall
+
 
 class StandIns:
-    """The modules whose rowless output is expanded, and along which axis."""
+    """The modules whose rowless output is expanded, and along which axis: decided for each kind of call on its own.
+
+    What is right for a batch of sequences would be wrong for documents packed into one, whose rows are its tokens.
+    """
 
     def __init__(self) -> None:
-        self.axes: dict[nn.Module, int] = {}
         self.rows = 0  # of the batch at hand
+        self._axes: dict[tuple[Any, ...], int] = {}
+        self._within: tuple[Any, ...] = ()
+
+    def begins(self, root: RootCall) -> None:
+        """What follows are the calls made by `root`."""
+        self._within = root.beginning()
+
+    def decide(self, module: nn.Module, shape: tuple[int, ...], axis: int | None) -> None:
+        """Outputs of `module` of this `shape`, in calls like the present one, are expanded along `axis`, or not."""
+        if axis is None:
+            self._axes.pop(self._key(module, shape), None)
+        else:
+            self._axes[self._key(module, shape)] = axis
 
     def instead_of(self, module: nn.Module, output: Any) -> tuple[Tensor, int] | None:
         """What `module` is to return instead of `output`, and the axis of its rows; None if it is not expanded."""
-        axis = self.axes.get(module)
-        if axis is None or not isinstance(output, Tensor):
+        if not self._axes or not isinstance(output, Tensor):
+            return None
+        axis = self._axes.get(self._key(module, tuple(output.shape)))
+        if axis is None:
             return None
         if output.dim() > axis and output.shape[axis] == 1:
             return output.expand(*output.shape[:axis], self.rows, *output.shape[axis + 1 :]), axis
         return output.unsqueeze(axis).expand(*output.shape[:axis], self.rows, *output.shape[axis:]), axis
+
+    def _key(self, module: nn.Module, shape: tuple[int, ...]) -> tuple[Any, ...]:
+        return module, shape, self.rows, self._within
 
     @staticmethod
     def candidates(shape: tuple[int, ...]) -> list[int]:

@@ -40,7 +40,7 @@ class DividedGradient:
         self._overwritten = self._edited = False
         self._magnitudes: dict[str, float] = {}
         self._coarsest = 0.0  # unit of rounding of the coarsest gradient in this batch: autocast's
-        self._in_hand = False
+        self._in_hand = self._in_batch = False
         self._next_check = 0
         self._handles: list[RemovableHandle] = []
         for place in space.places:
@@ -57,6 +57,21 @@ class DividedGradient:
             yield
         finally:
             self._in_hand = before
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """While the passes of a batch run: `synchronise` before its first gradient is accumulated."""
+        self._in_batch = True
+        try:
+            yield
+        finally:
+            self._in_batch = False
+
+    def begin(self) -> None:
+        """A gradient of a batch has come: if it is the first, and none is accumulated yet, `synchronise`."""
+        if self._in_batch:
+            self._in_batch = False
+            self.synchronise()
 
     def close(self) -> None:
         """Take the hooks off the parameters."""
@@ -158,6 +173,8 @@ class DividedGradient:
 
         The rounding is the house's: where it is all there is of a gradient, an adaptive optimizer makes a step of it.
         """
+        if self._coarsest > self.epsilon:  # what is not checked would miss the step by autocast's rounding
+            self.checked = {place.name for place in self.space.places}
         for place, relative in self.unaccounted():
             raise UnaccountedGradientError(place.name, relative)
         for place in self.space.places:
@@ -260,6 +277,7 @@ class DividedGradient:
     def _arriving(self, place: Place) -> None:
         """A gradient from outside a metered batch is about to be accumulated: was ``.grad`` zeroed before it?"""
         self.arrived = True
+        self.begin()
         gradient = place.parameter.grad
         if not self._in_hand and (gradient is None or not bool(gradient.any())):
             self.parts.clear(place)

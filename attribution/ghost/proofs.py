@@ -59,6 +59,7 @@ class Proofs:
 
         By row (see `prove_rows`), and where rows mix by contributor (see `prove_contributors`).
         """
+        self._stand_ins.begins(root)
         watched, expand = metered or self._metered, self._stand_ins.instead_of
 
         def within() -> list[CallFindings] | None:

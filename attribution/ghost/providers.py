@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from attribution.errors import RowAxisError
 from attribution.ghost.calls import ModuleCall
-from attribution.ghost.expand import StandIns
 from attribution.ghost.factors import FallbackFactor, RuleFactor
 from attribution.ghost.fallback import divisible, pull_back
 from attribution.ghost.gradients import DividedGradient
@@ -22,6 +21,10 @@ from attribution.ghost.rows import CallFindings, Mixed
 from attribution.ghost.rule import Kind, LayerCall, kind_of
 from attribution.parameters import Place
 
+MIXED = (
+    "no axis of its output separates the rows of the batch, which mix in it (documents packed into one sequence need a "
+    "mask that keeps them from attending to one another)"
+)
 WORTH_REPLACING = 1 << 15  # elements of a parameter from which its gradient is not computed twice
 
 
@@ -41,8 +44,8 @@ class Providers:
     What single rows' scores need is kept in `factors` while that is a list.
     """
 
-    def __init__(self, hooks: Hooks, gradient: DividedGradient, stand_ins: StandIns) -> None:
-        self._hooks, self._gradient, self._stand_ins = hooks, gradient, stand_ins
+    def __init__(self, hooks: Hooks, gradient: DividedGradient) -> None:
+        self._hooks, self._gradient = hooks, gradient
         self.factors: list[RuleFactor | FallbackFactor] | None = None
         self._providers: dict[nn.Module, Provider] = {}
         for module in hooks.names:
@@ -92,6 +95,7 @@ class Providers:
         if not places or layout is None or provider.kind is None:
             return
         self._rule(provider.kind, call, inputs, gradient, partitions.of(layout), into, places)
+        self._gradient.note_precision(gradient.dtype)
         if any(name in self._gradient.checked for name in places):
             self._note_magnitude(places, [inputs], gradient)
 
@@ -126,7 +130,7 @@ class Providers:
         into: Parts,
         places: Mapping[str, Place],
     ) -> None:
-        if call.module in self._stand_ins.axes:
+        if call.expanded:
             inputs = inputs.expand(gradient.shape[:-1])
         by_id = {id(place.parameter): place for place in places.values() if place.parameter.requires_grad}
         with torch.no_grad(), FULL_PRECISION.again():
@@ -137,7 +141,7 @@ class Providers:
         provider, layout = self._providers[call.module], self._layout(call, found)
         if self.factors is None or layout is None or provider.kind is None:
             return
-        if call.module in self._stand_ins.axes:
+        if call.expanded:
             inputs = inputs.expand(gradient.shape[:-1])
         own = {id(place.parameter): place for place in provider.places.values() if place.parameter.requires_grad}
         places = {name: own[id(p)] for name, p in call.module._parameters.items() if id(p) in own}
@@ -168,7 +172,7 @@ class Providers:
         """Add the contributors' gradients of one call of a module without a rule."""
         places = _wanted(provider.places, only)
         if places and any(isinstance(found.outputs[index], Mixed) for index in call.gradients):
-            raise RowAxisError(call.name, "no axis of its output separates the rows of the batch, which mix in it")
+            raise RowAxisError(call.name, MIXED)
         parameters = [place.parameter for place in places.values() if place.parameter.requires_grad]
         if not parameters or not divisible(found, call):
             return
@@ -184,8 +188,9 @@ class Providers:
             if not provider.cut:
                 pull_back(model, call, found, who, parameters, add, cut=False)
         inputs = [tensor for tensor in call.inputs() if tensor.is_floating_point()]
-        if any(name in self._gradient.checked for name in places):
-            for gradient in call.gradients.values():
+        for gradient in call.gradients.values():
+            self._gradient.note_precision(gradient.dtype)
+            if any(name in self._gradient.checked for name in places):
                 self._note_magnitude(places, inputs, gradient)
 
     def adopt(self, module: nn.Module, places: Mapping[str, Place], cut: bool) -> None:
@@ -213,7 +218,7 @@ class Providers:
     def worth_replacing(self, module: nn.Module) -> list[nn.Parameter]:
         """The parameters of `module` whose gradient need not be computed by autograd too in this batch."""
         provider = self._providers.get(module)
-        if provider is None or provider.kind is None or not provider.kind.dear or module in self._stand_ins.axes:
+        if provider is None or provider.kind is None or not provider.kind.dear:
             return []
         places = [place for place in provider.places.values() if place.parameter.requires_grad]
         mine = {id(place.parameter) for place in places}
@@ -227,14 +232,13 @@ class Providers:
     def _layout(self, call: ModuleCall, found: CallFindings) -> Layout | None:
         finding = found.outputs[0]
         if isinstance(finding, Mixed) and self._providers[call.module].places:
-            raise RowAxisError(call.name, "no axis of its output separates the rows of the batch")
+            raise RowAxisError(call.name, MIXED)
         return finding if isinstance(finding, Layout) else None
 
     def _note_magnitude(self, places: Mapping[str, Place], inputs: Sequence[Tensor], gradient: Tensor) -> None:
         lengths = [float(tensor.detach().norm()) for tensor in inputs if tensor.is_floating_point()]
         positions = gradient.numel() / max(gradient.shape[-1] if gradient.dim() else 1, 1)
         self._gradient.note_magnitude(places.values(), float(gradient.norm()) * max([*lengths, positions**0.5]))
-        self._gradient.note_precision(gradient.dtype)
 
 
 class Partitions:

@@ -66,6 +66,7 @@ class Recorder:
         if not self._open:
             self._root = RootCall(module, self._hooks.names[module], arguments, keywords, torch.get_rng_state())
             self._root.other_random_states = (random.getstate(), np.random.get_state())
+            self._stand_ins.begins(self._root)
             if self._replacing is None and self._dividing is not None:
                 self._replacing = self._dividing.expected(self._root)
         self._open.append((module, torch.get_rng_state() if self._metered(module) else None))
@@ -92,6 +93,7 @@ class Recorder:
             output = _apart(output)
         if random_state is not None:
             call = ModuleCall(module, self._hooks.names[module], arguments, keywords, random_state)
+            call.expanded = expanded is not None
             if parameters:
                 output = attach(output, call.inputs()[0], parameters, partial(self._take, call, parameters))
                 call.attached = True
@@ -143,7 +145,14 @@ def _apart(output: Any) -> Any:
     """
     if sum(tensor.requires_grad for tensor in tensors_in(output)) < 2:
         return output
-    return map_tensors(lambda tensor: tensor.view_as(tensor) if tensor.requires_grad else tensor, output)
+    return map_tensors(_itself, output)
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    if not tensor.requires_grad:
+        return tensor
+    # Changing a view in place drops its hooks, and losses are divided in place.
+    return tensor.view_as(tensor) if tensor.dim() else tensor.clone()
 
 
 def repeat_backward(

@@ -88,7 +88,7 @@ def test_other_documents_in_a_batch_of_the_same_length_are_proved_anew() -> None
 
 def test_documents_of_different_contributors_that_attend_to_one_another_are_refused() -> None:
     model, inputs = models.PackedDocuments("causal only"), packed()
-    with pytest.raises(RowAxisError, match="axis"):
+    with pytest.raises(RowAxisError, match="mask"):
         metered_parts(model, [(inputs, TOKEN_OWNERS, losses(inputs["ids"], "mean"))])
 
 
