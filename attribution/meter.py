@@ -118,7 +118,6 @@ class InRunShapley:
             for length in lengths
         ]
         self._scores = RowScores(self._gradient, self.contributors, self.tasks, scores)
-        self._sampled_values: Floats = np.zeros((len(self.contributors), len(self.tasks)))
         self._details = checked_details(details or {})
         self._began = datetime.now(UTC)
         self._initial = fingerprint(model)
@@ -166,7 +165,7 @@ class InRunShapley:
             )
         if self._rows.any() and self._gradient.cleared():
             self._skip()
-        kept = self._scores.keep(indices, named) if self._ghost or named is not None else None
+        kept = self._scores.keep(indices, named, unnamed_too=self._ghost)
         self._in_batch = True
         try:
             with self._capture.batch(indices, axis, kept):
@@ -302,6 +301,7 @@ class InRunShapley:
                 window.abandon()
             raise
         self._rows[:] = 0
+        self._scores.forget()
         self._steps += 1
         self._end, self._start = end, None
         self._bystanders.note()
@@ -319,8 +319,8 @@ class InRunShapley:
             self._steps, start, end, gradients=gradients, displacements=summed, credited=credited
         )
         if credited is not None:
-            scored = self._scores.score(self._steps, credited)
-            self._sampled_values += scored if self._ghost else parts[:-1]
+            with self._space.at(start):  # where the rows' gradients were computed
+                scored = self._scores.score(self._steps, credited, None if self._ghost else parts[:-1])
             parts = np.concatenate([scored, parts[-1:]]) if self._ghost else parts
         return parts
 
@@ -364,8 +364,10 @@ class InRunShapley:
             details["method"] |= {"permutations": method.permutations, "seed": method.seed}
         path = self._scores.close()
         if path is not None:
-            difference = self._sampled_values - self._scores.total
-            details["samples"] = {"scores": self._scores.samples, "values_less_scores": difference.tolist()}
+            details["samples"] = {
+                "scores": self._scores.samples,
+                "values_less_scores": self._scores.difference.tolist(),
+            }
         rows = Steps.of(main.rows, len(self.contributors), len(self.tasks))
         telescopes = not self._points.evaluator.minibatched
         improvement = rows.improvement(telescopes)

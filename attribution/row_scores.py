@@ -34,33 +34,41 @@ class RowScores:
         self._path = path
         self._writer: ScoreWriter | None = None
         self._pending: list[KeptBatch] = []
+        self._passed_over = False
         self.samples = 0
-        self.total: Floats = np.zeros((len(contributors), len(tasks)))
+        # Values less scores, by contributor and task, over the steps all of whose rows were named.
+        self.difference: Floats = np.zeros((len(contributors), len(tasks)))
 
-    def keep(self, who: Tensor, samples: Sequence[Any] | None) -> KeptBatch:
-        """Where a batch that begins now is to keep what its rows' scores need."""
+    def keep(self, who: Tensor, samples: Sequence[Any] | None, *, unnamed_too: bool) -> KeptBatch | None:
+        """Where a batch that begins now is to keep what its rows' scores need; None if they have no score."""
+        if samples is None and not unnamed_too:
+            self._passed_over = True
+            return None
         batch = KeptBatch(who, samples)
         self._pending.append(batch)
         return batch
 
     def forget(self) -> None:
-        """The batches since the last step come to nothing."""
+        """The batches since the last step come to nothing, or have been scored."""
         self._pending.clear()
+        self._passed_over = False
 
     @property
     def pending(self) -> bool:
         """Whether any batch waits for its step."""
         return bool(self._pending)
 
-    def score(self, step: int, credited: Tensor) -> Floats:
+    def score(self, step: int, credited: Tensor, values: Floats | None) -> Floats:
         """Score the batches since the last step; each contributor's sum, float64 ``[contributors, tasks]``, nats.
 
         `credited` ``[tasks, P]`` is the objective's gradient with respect to the training gradient that the optimizer
-        used. Raises `UnscoredRowsError` if the rows do not sum to what the whole gradient comes to.
+        used, `values` ``[contributors, tasks]`` what the step came to, unless that is the sum of the scores. The model
+        stands where the step began. Raises `UnscoredRowsError` if the rows do not sum to what the whole gradient
+        comes to.
         """
         pending, self._pending = self._pending, []
         found = np.zeros((len(self._contributors), len(self._tasks)))
-        whole = self._gradient.times(credited)
+        whole = None if self._passed_over else self._gradient.times(credited)
         directions = self._gradient.scaled(credited).neg_()
         rows, size = np.zeros(len(self._tasks)), np.zeros(len(self._tasks))
         for batch in pending:
@@ -70,11 +78,14 @@ class RowScores:
             if batch.samples is not None:
                 self._write(step, batch, scores)
         if whole is not None:
-            rounding = 1e5 * self._gradient.epsilon * size + 1e-300
-            wrong = np.abs(rows + whole) > rounding
+            unit = self._gradient.rounding
+            unit = 1e4 * unit if unit == self._gradient.epsilon else 4 * unit  # autocast's is coarse enough by itself
+            wrong = np.abs(rows + whole) > unit * size + 1e-300
             if wrong.any():
                 task = int(wrong.argmax())
                 raise UnscoredRowsError(self._tasks[task], step, float(rows[task]), float(-whole[task]))
+        if values is not None and not self._passed_over:
+            self.difference = self.difference + values - found
         return found
 
     def _write(self, step: int, batch: KeptBatch, scores: Floats) -> None:
@@ -82,7 +93,6 @@ class RowScores:
         if self._writer is None:
             self._writer = ScoreWriter(self._file(), self._contributors, self._tasks)
         self._writer.add(step, batch.samples, batch.who.numpy(), scores)
-        np.add.at(self.total, batch.who.numpy(), scores)
         self.samples += len(scores)
 
     def _file(self) -> str | os.PathLike[str]:

@@ -48,6 +48,11 @@ class DividedGradient:
                 hook = partial(lambda where, _: self._arriving(where), place)
                 self._handles.append(place.parameter.register_hook(hook))  # type: ignore[no-untyped-call]
 
+    @property
+    def rounding(self) -> float:
+        """The unit of rounding of this batch's gradients: autocast's, where it was used."""
+        return max(self.epsilon, self._coarsest)
+
     @contextmanager
     def in_hand(self) -> Iterator[None]:
         """While the meter itself computes gradients: their arrival says nothing about the user's ``.grad``."""

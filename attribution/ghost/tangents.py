@@ -44,13 +44,18 @@ def _dual(tensor: Tensor, tangent: Tensor) -> Tensor:
     return dual
 
 
+def _unpacked(tensor: Tensor) -> Any:
+    unpack: Any = forward_ad.unpack_dual  # untyped, as is make_dual
+    return unpack(tensor)
+
+
 def _forward(call: ModuleCall, directions: Directions) -> list[Tensor]:
     with torch.no_grad(), forward_ad.dual_level():
-        with _replaced(call.module, {p: _dual(p.detach(), d.to(p.dtype)) for p, d in directions.items()}):
+        duals = {p: _dual(p.detach(), d.to(p.dtype)) for p, d in directions.items()}
+        with _replaced(call.module, duals), _padding_still(call.module):
             arguments, keywords = map_tensors(lambda tensor: tensor.detach(), (call.arguments, call.keywords))
             outputs = tensors_in(call.module.forward(*arguments, **keywords))
-        unpack: Any = forward_ad.unpack_dual  # untyped, as is make_dual
-        found = [unpack(output).tangent for output in outputs]
+        found = [_unpacked(output).tangent for output in outputs]
         return [torch.zeros_like(o) if t is None else t.clone() for o, t in zip(outputs, found, strict=True)]
 
 
@@ -68,6 +73,23 @@ def _twice_backward(call: ModuleCall, directions: Directions) -> list[Tensor]:
     by_output = {id(o): t for o, t in zip(live, found, strict=True)}
     tangent = [by_output.get(id(output)) for output in outputs]
     return [torch.zeros_like(o) if t is None else t for o, t in zip(outputs, tangent, strict=True)]
+
+
+@contextmanager
+def _padding_still(module: nn.Module) -> Iterator[None]:
+    """Let no embedding of a padding token have a derivative: its backward pass gives it none."""
+
+    def still(embedding: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+        padding = (arguments[0] == embedding.padding_idx).unsqueeze(-1)
+        return torch.where(padding, _unpacked(output).primal, output)
+
+    padded = [m for m in module.modules() if isinstance(m, nn.Embedding) and m.padding_idx is not None]
+    handles = [embedding.register_forward_hook(still) for embedding in padded]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
