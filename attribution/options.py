@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -95,11 +96,12 @@ def checked_indices(who: Tensor | Sequence[int], contributors: list[str]) -> Ten
     return indices.long()
 
 
-def checked_samples(samples: Any, rows: int) -> list[Any] | None:
+def checked_samples(samples: Any, rows: int) -> Sequence[Any] | npt.NDArray[Any] | None:
     """The rows' identifiers, all whole numbers or all text. Raises `BatchError` for what are none, or too few."""
     if samples is None:
         return None
-    found = samples.tolist() if isinstance(samples, (Tensor, np.ndarray)) else list(samples)
+    found = samples.detach().cpu().numpy() if isinstance(samples, Tensor) else samples
+    found = found if isinstance(found, np.ndarray) and found.ndim else list(found)
     if len(found) != rows:
         raise BatchError(f"samples must name each of the {rows} rows, not {len(found)}")
     return found

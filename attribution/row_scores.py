@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from attribution.errors import UnscoredRowsError
@@ -39,7 +40,9 @@ class RowScores:
         # Values less scores, by contributor and task, over the steps all of whose rows were named.
         self.difference: Floats = np.zeros((len(contributors), len(tasks)))
 
-    def keep(self, who: Tensor, samples: Sequence[Any] | None, *, unnamed_too: bool) -> KeptBatch | None:
+    def keep(
+        self, who: Tensor, samples: Sequence[Any] | npt.NDArray[Any] | None, *, unnamed_too: bool
+    ) -> KeptBatch | None:
         """Where a batch that begins now is to keep what its rows' scores need; None if they have no score."""
         if samples is None and not unnamed_too:
             self._passed_over = True

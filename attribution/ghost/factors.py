@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -83,7 +84,7 @@ class KeptBatch:
     """The factors of one batch, whose rows they are, and the names of its samples if it has any."""
 
     who: Tensor  # [rows]
-    samples: Sequence[Any] | None
+    samples: Sequence[Any] | npt.NDArray[Any] | None
     factors: list[RuleFactor | FallbackFactor] = field(default_factory=list)
 
     def scores(self, directions: Tensor) -> Tensor:
