@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attribution.errors import BatchError
+
 Take = Callable[[Tensor, Tensor], Sequence[Tensor]]
 
 
@@ -22,14 +24,18 @@ class _Attached(torch.autograd.Function):
         return output
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():
+            raise BatchError(
+                "a gradient with create_graph=True cannot be divided, nor what is made of it: compute penalties on "
+                "gradients outside meter.batch, where they are the house's"
+            )
         (inputs,) = ctx.saved_tensors
         return gradient, None, None, *ctx.take(inputs, gradient)
 
 
 class Detached:
-    """Parameters that autograd is not to differentiate while their layer runs."""
+    """The layers under way that are to be attached, their parameters not differentiated by autograd meanwhile."""
 
     def __init__(self) -> None:
         self._open: list[tuple[nn.Module, list[nn.Parameter]]] = []
@@ -40,14 +46,16 @@ class Detached:
             parameter.requires_grad_(False)
         self._open.append((layer, parameters))
 
-    def after(self, layer: nn.Module) -> list[nn.Parameter]:
-        """The call of `layer` is over; its parameters that were detached in it."""
-        if not self._open or self._open[-1][0] is not layer:
-            return []
-        _, parameters = self._open.pop()
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        return parameters
+    def after(self, layer: nn.Module) -> list[nn.Parameter] | None:
+        """The call of `layer` is over; its parameters that were detached in it, None if it is not to be attached."""
+        if not any(opened is layer for opened, _ in self._open):
+            return None
+        while True:  # calls that ended in an exception are still open above this one
+            opened, parameters = self._open.pop()
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+            if opened is layer:
+                return parameters
 
     def release(self) -> None:
         """Give back what calls that ended in an exception left detached."""
@@ -56,6 +64,10 @@ class Detached:
 
 
 def attach(output: Tensor, inputs: Tensor, parameters: list[nn.Parameter], take: Take) -> Tensor:
-    """`output` such that the gradients of `parameters` are what `take(inputs, output gradient)` returns for each."""
+    """`output` such that the gradients of `parameters` are what `take(inputs, output gradient)` returns for each.
+
+    Nothing else holds the inputs, so that checkpointing saves the memory that it is there to save. Raises `BatchError`
+    on the way back where that is to be differentiated itself.
+    """
     attached: Tensor = _Attached.apply(output, inputs.detach(), take, *parameters)  # type: ignore[no-untyped-call]
     return attached

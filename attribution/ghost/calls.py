@@ -31,7 +31,7 @@ class ModuleCall:
     gradients: dict[int, Tensor] = field(default_factory=dict)  # by place among those tensors
     divide: Callable[[ModuleCall, Tensor], bool] | None = None  # takes the gradients that it can on arrival
     expanded: bool = False  # its output had no row axis, and was given one
-    attached: bool = False  # its parameters' gradients are not computed by autograd
+    attached: bool = False  # what comes back to it is divided within autograd, which keeps its inputs
     autocast: Autocast = field(default_factory=Autocast.present)
 
     @contextmanager

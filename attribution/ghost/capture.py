@@ -225,8 +225,10 @@ class _Batch:
             self._providers.by_rule(call, inputs, gradient, found, self._partitions, self._gradient.parts)
         return True
 
-    def replaced(self, module: nn.Module) -> list[nn.Parameter]:
-        return self._providers.worth_replacing(module) if self._divides else []
+    def attached(self, module: nn.Module) -> list[nn.Parameter] | None:
+        if not self._divides or not self._providers.has_rule(module):
+            return None
+        return self._providers.worth_replacing(module)
 
     def in_place_of_autograd(
         self, call: ModuleCall, inputs: Tensor, gradient: Tensor, parameters: list[nn.Parameter]
@@ -234,8 +236,9 @@ class _Batch:
         found = self._findings.get(id(call))
         if found is None or not isinstance(found.outputs[0], Layout):
             # Not seen before in this place: only the whole gradient is needed now, the parts come later.
-            everybody = Partition(Layout(0, torch.zeros(len(gradient), dtype=torch.long)), torch.zeros(1).long())
+            call.arguments = (inputs,)
             call.gradients[0] = gradient if 0 not in call.gradients else call.gradients[0] + gradient
+            everybody = Partition(Layout(0, torch.zeros(len(gradient), dtype=torch.long)), torch.zeros(1).long())
             scratch = Parts(self._gradient.space, 1)
             return self._providers.in_place_of_autograd(call, inputs, gradient, everybody, scratch, parameters)
         self._providers.keep_rule(call, inputs, gradient, found)

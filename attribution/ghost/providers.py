@@ -108,7 +108,10 @@ class Providers:
         into: Parts,
         parameters: Sequence[nn.Parameter],
     ) -> list[Tensor]:
-        """As `by_rule`; returns the whole gradient of each of `parameters`, the sum over the contributors."""
+        """As `by_rule`; returns the whole gradient of each of `parameters`, the sum over the contributors.
+
+        The other parameters' are autograd's own.
+        """
         provider = self._providers[call.module]
         assert provider.kind is not None
         places = {p.parameter: p for p in provider.places.values()}
@@ -118,6 +121,10 @@ class Providers:
         totals = [found.total(places[parameter]).view(parameter.shape).to(parameter.dtype) for parameter in parameters]
         if not fresh:
             into.add(found)
+        self._gradient.note_precision(gradient.dtype)
+        ours = {name: p for name, p in provider.places.items() if not any(p.parameter is q for q in parameters)}
+        if any(name in self._gradient.checked for name in ours):
+            self._note_magnitude(ours, [inputs], gradient)
         return totals
 
     def _rule(

@@ -27,13 +27,13 @@ class Dividing(Protocol):
     def at_once(self, root: RootCall) -> Callable[[ModuleCall, Tensor], bool] | None:
         """What divides the gradients of the calls in `root`, which is over; None if they are to be kept."""
 
-    def replaced(self, module: nn.Module) -> list[nn.Parameter]:
-        """The parameters of `module` whose gradient is not autograd's to compute."""
+    def attached(self, module: nn.Module) -> list[nn.Parameter] | None:
+        """The parameters of `module` whose gradient is not autograd's to compute; None if it is only watched."""
 
     def in_place_of_autograd(
         self, call: ModuleCall, inputs: Tensor, gradient: Tensor, parameters: list[nn.Parameter]
     ) -> list[Tensor]:
-        """Divide the gradient of a call of such a module; the whole gradient of each of `parameters`."""
+        """Divide the gradient of a call of an attached module; the whole gradient of each of `parameters`."""
 
     def first_gradient(self) -> None:
         """A first gradient has come, and none is accumulated yet."""
@@ -71,8 +71,8 @@ class Recorder:
                 self._replacing = self._dividing.expected(self._root)
         self._open.append((module, torch.get_rng_state() if self._metered(module) else None))
         if self._replacing and self._dividing is not None and torch.is_grad_enabled():
-            parameters = self._dividing.replaced(module)
-            if parameters:
+            parameters = self._dividing.attached(module)
+            if parameters is not None:
                 self._detached.before(module, parameters)
 
     def after(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> Any:
@@ -94,11 +94,13 @@ class Recorder:
         if random_state is not None:
             call = ModuleCall(module, self._hooks.names[module], arguments, keywords, random_state)
             call.expanded = expanded is not None
-            if parameters:
+            if parameters is not None and expanded is None and (parameters or output.requires_grad):
                 output = attach(output, call.inputs()[0], parameters, partial(self._take, call, parameters))
                 call.attached = True
             else:
                 call.watch_gradients(output, self._came)
+            if call.attached or not any(tensor.requires_grad for tensor in tensors_in(output)):
+                call.arguments, call.keywords = (), {}  # autograd keeps the inputs, or nobody will ask for them
             call.shapes = [tuple(tensor.shape) for tensor in tensors_in(output)]
             root.calls.append(call)
         if not self._open and torch.is_grad_enabled():
@@ -108,8 +110,6 @@ class Recorder:
                 root.divided = True
                 for call in root.calls:
                     call.divide = divide
-                    if call.attached:  # autograd keeps the inputs, or gets them again
-                        call.arguments, call.keywords = (), {}
             root.watch_gradients(output, self._came, keep=not root.divided)
             self.roots.append(root)
         return None if output is given else output

@@ -87,6 +87,7 @@ def test_whatever_model_batch_and_loss_are_drawn(data: draw_from.DataObject) -> 
         assert_equal(metered_parts(model, [(inputs, who, loss_function)], contributors=5), expected)
 
 
+@pytest.mark.usefixtures("replacing")
 @pytest.mark.parametrize("case", [name for name in CASES if "dropout" not in name and "noisy" not in name])
 def test_later_batches_of_known_shape_are_divided_alike(case: str) -> None:
     build, draw = CASES[case]
@@ -103,6 +104,7 @@ def test_later_batches_of_known_shape_are_divided_alike(case: str) -> None:
     assert_equal(metered_parts(model, batches), expected)
 
 
+@pytest.mark.usefixtures("replacing")
 @pytest.mark.parametrize("time", [4, 6])
 def test_sequence_first_inputs_are_recognised_even_where_time_is_as_long_as_the_batch(time: int) -> None:
     model, inputs = models.SequenceFirst(), tokens(time, ROWS)
@@ -118,6 +120,7 @@ def test_a_stated_axis_decides_what_no_probe_can() -> None:
     assert_equal(metered_parts(model, [(inputs, WHO, loss_function)], axis=1), expected)
 
 
+@pytest.mark.usefixtures("replacing")
 def test_zeroing_gradients_inside_the_batch_is_noticed() -> None:
     model, inputs = models.TiedLanguageModel(), tokens()
     loss_function = losses(inputs, "mean")
@@ -183,6 +186,7 @@ def test_embeddings_that_cannot_be_divided_are_refused(option: dict) -> None:
         metered_parts(model, [(tokens(), WHO, losses(tokens(), "mean"))])
 
 
+@pytest.mark.usefixtures("replacing")
 @pytest.mark.parametrize("set_to_none", [True, False])
 def test_gradients_zeroed_and_filled_again_outside_are_the_house_s(set_to_none: bool) -> None:
     model, inputs = models.Perceptron(), vectors()

@@ -197,11 +197,13 @@ class Tied(nn.Module):
         return self.head(x)
 
 
+@pytest.mark.usefixtures("replacing")
 @pytest.mark.parametrize("ties", [[], *([tie] for tie in TIES), list(TIES)], ids=lambda ties: ", ".join(ties) or "none")
 def test_tied_weights_add_up_over_their_uses(ties: list[str]) -> None:
     model, inputs, loss_function = Tied(ties), tokens(), losses(vectors(), "padding-masked")
     expected = contributor_gradients(model, inputs, loss_function, WHO, 4)
-    assert_equal(metered_parts(model, [(inputs, WHO, loss_function)]), expected)
+    batches = [(inputs, WHO, loss_function)] * 2
+    assert_equal(metered_parts(model, batches), {name: 2 * part for name, part in expected.items()})
 
 
 class Sometimes(nn.Module):
@@ -223,6 +225,7 @@ class Sometimes(nn.Module):
         return self.out(x)
 
 
+@pytest.mark.usefixtures("replacing")
 def test_modules_that_a_step_does_not_call_have_no_gradient_in_it() -> None:
     model, inputs, loss_function = Sometimes(), sequences(), losses(vectors(), "mean")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

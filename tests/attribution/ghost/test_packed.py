@@ -62,6 +62,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], dict[str, Tensor]],
 }
 
 
+@pytest.mark.usefixtures("replacing")
 @pytest.mark.parametrize("case", CASES)
 def test_packed_documents_are_divided_among_the_contributors_of_their_tokens(case: str) -> None:
     build, draw, axis = CASES[case]
@@ -92,6 +93,7 @@ def test_documents_of_different_contributors_that_attend_to_one_another_are_refu
         metered_parts(model, [(inputs, TOKEN_OWNERS, losses(inputs["ids"], "mean"))])
 
 
+@pytest.mark.usefixtures("replacing")
 def test_a_wrong_mask_is_refused_after_right_ones_too() -> None:
     model, inputs = models.PackedDocuments("documents"), packed()
     loss_function = losses(inputs["ids"], "mean")
@@ -127,6 +129,7 @@ def test_tokens_that_mix_with_none_are_proved_once_for_all_batches(monkeypatch: 
     meter.close()
 
 
+@pytest.mark.usefixtures("replacing")
 def test_rows_packed_by_lengths_that_depend_on_the_data_are_divided_by_contributor() -> None:
     model, batches, expected = models.Packed(), [], []
     for _ in range(2):

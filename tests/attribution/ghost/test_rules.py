@@ -138,6 +138,7 @@ def forbid_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attribution.ghost.providers.Providers.by_fallback", no_fallback)
 
 
+@pytest.mark.usefixtures("replacing")
 @pytest.mark.parametrize("case", RULES)
 def test_a_rule_is_right_without_the_fallback_s_help(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_fallback(monkeypatch)
