@@ -236,7 +236,8 @@ class InRunShapley:
         self._settled = not any(callable(closure) for closure in (*arguments, *keywords.values()))
         if self._settled:
             self._settle()  # now, since an optimizer may write over the gradient
-        start = self._space.snapshot()
+        unchanged = self._end is not None and self._space.equals(self._end)
+        start = self._end if self._end is not None and unchanged else self._space.snapshot()
         if self._end is not None:
             self._check_edits(self._end, start)
         for window in self._windows:
@@ -254,7 +255,7 @@ class InRunShapley:
                 f"step {self._steps}: {self._stopped}, in the middle of a path over several steps: meter with every=1, "
                 "or train all parameters with one optimizer"
             )
-        if other is None and self._bystanders.changed_buffer() is None and torch.equal(start, end):
+        if other is None and self._bystanders.changed_buffer() is None and start is end:
             return
         self._points.moved()
         for window in self._windows:

@@ -130,16 +130,18 @@ class Evaluator:
 
     def here(self) -> Evaluation:
         """Losses ``[tasks]`` and gradients ``[tasks, P]`` at the model's current parameters."""
-        gradients = self._space.zeros(len(self.tasks))
+        gradients = torch.empty(len(self.tasks), self._space.size, dtype=self._space.dtype, device=self._space.device)
         losses = np.zeros(len(self.tasks))
         with undisturbed(self._model), torch.enable_grad(), self._differentiable() as places:
             parameters = [place.parameter for place in places]
             for index, (name, task) in enumerate(self.tasks.items()):
-                for loss in self._chunks(task):
+                if len(places) < len(self._space.places):
+                    gradients[index].zero_()
+                for number, loss in enumerate(self._chunks(task)):
                     self._check(name, loss)
                     losses[index] += loss.item()
                     parts = torch.autograd.grad(loss, parameters, allow_unused=True)
-                    self._space.write(parts, places, gradients[index])
+                    self._space.write(parts, places, gradients[index], over=number == 0)
         return Evaluation(losses, gradients)
 
     def at(self, flat: Tensor) -> Evaluation:

@@ -74,11 +74,23 @@ class ParameterSpace:
             place.of(flat).copy_(place.parameter.detach().reshape(-1))
         return flat
 
-    def write(self, gradients: Sequence[Tensor | None], parameters: Sequence[Place], into: Tensor) -> None:
-        """Add `gradients`, one a place of `parameters`, to the flat vector `into` ``[P]``."""
+    def equals(self, flat: Tensor) -> bool:
+        """Whether the parameters are those in `flat` ``[P]``, bit for bit."""
+        return all(torch.equal(p.of(flat), p.parameter.detach().reshape(-1).to(self.dtype)) for p in self.places)
+
+    def write(
+        self, gradients: Sequence[Tensor | None], parameters: Sequence[Place], into: Tensor, *, over: bool = False
+    ) -> None:
+        """Add `gradients`, one a place of `parameters`, to the flat vector `into` ``[P]``, or write them over it."""
         for place, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                place.of(into).add_(gradient.reshape(-1))
+            mine = place.of(into)
+            if gradient is None:
+                if over:
+                    mine.zero_()
+            elif over:
+                mine.copy_(gradient.reshape(-1))
+            else:
+                mine.add_(gradient.reshape(-1))
 
     @contextmanager
     def at(self, flat: Tensor) -> Iterator[None]:

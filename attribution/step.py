@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from attribution.errors import NonFiniteError, OptionError, ReconciliationError
-from attribution.ghost.gradients import DividedGradient
+from attribution.ghost.gradients import CHECK_ALL, CHECK_ALWAYS, CHECK_SHARE, DividedGradient
 from attribution.parameters import ParameterSpace, Place
 from attribution.record import Floats
 from attribution.updates import Share, Slot, rule_for
@@ -82,7 +82,8 @@ class StepDivider:
                 continue
             for slot, where in self._slots(place, group, start, end):
                 share = self._rule.divide(slot)
-                self._reconcile(place, share, step, start[where], end[where])
+                if self._due(where, step):
+                    self._reconcile(place, share, step, start[where], end[where])
                 if gradients is not None:
                     local = gradients[:, where]
                     found -= (share.linear @ (local * share.scale).t()).double().cpu()
@@ -140,6 +141,12 @@ class StepDivider:
     def _check_still(self, place: Place, step: int, start: Tensor, end: Tensor) -> None:
         if not torch.equal(place.of(start), place.of(end)):
             raise ReconciliationError(place.name, step, 1.0)
+
+    def _due(self, where: slice, step: int) -> bool:
+        """Whether a stretch is reconciled in this step: on a large model each is in turn, small ones always."""
+        if self._space.size * len(self._ones) <= CHECK_ALL or where.stop - where.start <= CHECK_ALWAYS:
+            return True
+        return bool((where.start // STRETCH + step) % CHECK_SHARE == 0)
 
     def _reconcile(self, place: Place, share: Share, step: int, before: Tensor, after: Tensor) -> None:
         moved = after - before

@@ -19,7 +19,7 @@ from attribution.record import Floats
 
 CHECK_ALL = 1 << 22  # elements of all parts together up to which every parameter's sum is checked in every batch
 CHECK_ALWAYS = 1 << 15  # elements of a parameter up to which it is checked in every batch in any case
-CHECK_SHARE = 8  # beyond that, one in so many elements a batch, in turn
+CHECK_SHARE = 32  # beyond that, one in so many elements a batch, in turn
 
 
 class DividedGradient:
