@@ -81,7 +81,12 @@ def report(run: Runner, size: Size) -> str:
         found[case] = {method: np.array([seed[method] for seed in by_seed]) for method in METHODS}
     rough = [case for case in chosen if case.setting == "digits" and case.rate == RATES["digits"][case.optimizer][1]]
     struck = _by_case(run, masked_losses, rough, size, RETRAINING_SEEDS, lambda case: {"coalitions": asked[case]})
-    texts = [_correlations(chosen, asked, truth, found), _masked(asked, struck, found), _luck(chosen, found)]
+    texts = [
+        _much(size),
+        _correlations(chosen, asked, truth, found),
+        _masked(asked, struck, found),
+        _luck(chosen, found),
+    ]
     return "\n\n".join(texts)
 
 
@@ -101,6 +106,18 @@ def _by_case(
     ]
     results = iter(run(function, jobs))
     return {case: [next(results) for _ in range(size.seeds[case.setting])] for case in cases}
+
+
+def _much(size: Size) -> str:
+    listed = "; ".join(
+        f"{setting} {size.steps[setting]} steps, {size.seeds[setting]} seeds, {size.halves[setting]} halves"
+        for setting in size.settings
+    )
+    return (
+        f"{listed}. Retrainings have as many seeds of their own, and as many steps with fewer contributors. Two sets of "
+        "seeds: the same correlation between the retrainings of one half of these seeds and of the other, that is how "
+        "well retraining foretells itself."
+    )
 
 
 def _correlations(

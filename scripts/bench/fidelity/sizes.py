@@ -36,7 +36,7 @@ class Size:
     game_steps: Mapping[str, int] = field(default_factory=lambda: {"digits": 40, "images": 12, "text": 6})
     steps: Mapping[str, int] = field(default_factory=lambda: {"digits": 100, "images": 60, "text": 200})
     # Of in-run values; retrainings have as many others.
-    seeds: Mapping[str, int] = field(default_factory=lambda: {"digits": 6, "images": 4, "text": 3})
+    seeds: Mapping[str, int] = field(default_factory=lambda: {"digits": 4, "images": 3, "text": 2})
     halves: Mapping[str, int] = field(default_factory=lambda: {"digits": 30, "images": 30, "text": 20})
     epochs: int = 3
     flip_seeds: int = 3
