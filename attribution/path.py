@@ -18,6 +18,8 @@ from attribution.objective import Evaluation
 from attribution.record import Floats
 
 DEEPEST_BISECTION = 5
+RESERVE = 512  # evaluations that a run may spend on refining, besides `USUAL` a path
+USUAL = 4
 
 
 @cache
@@ -90,13 +92,13 @@ class StraightPath:
         """The average by the rule with exactly `nodes` nodes."""
         return PathAverage(self._weighted(self._rule(nodes, 0.0, 1.0)), nodes)
 
-    def adaptive(self, allowance: Allowance) -> PathAverage:
+    def adaptive(self, allowance: Allowance, bisections: int = DEEPEST_BISECTION) -> PathAverage:
         """The average by the cheapest rule of 2, 3 or 5 nodes whose gap is within `allowance`.
 
-        Where five nodes are not enough the path is halved, at most `DEEPEST_BISECTION` times, each half with its
+        Where five nodes are not enough the path is halved, at most `bisections` times, each half with its
         part of the allowance. What is still missed then stays in the step's gap.
         """
-        gradients = self._segment(0.0, 1.0, allowance, DEEPEST_BISECTION)
+        gradients = self._segment(0.0, 1.0, allowance, bisections)
         return PathAverage(gradients, len(self._known))
 
     def _segment(self, low: float, high: float, allowance: Allowance, bisections: int) -> Tensor:
@@ -138,12 +140,17 @@ class GapBudget:
     Three quarters of the tolerance are spent: half of what is left of them at a time, or a quarter of the tolerance of
     the step's own change where that is more. A step may always leave a fiftieth of the tolerance of its own change,
     what the rounding of the loss alone can explain, and what makes good for the gaps of steps before it.
+
+    Evaluations have a budget too: a run that does not improve, along which no gap is small enough, must not cost a
+    hundred times the training. Once it is spent, paths are not halved any more, and the gap says what that left.
     """
 
     def __init__(self, tolerance: float, tasks: int, epsilon: float) -> None:
         self._tolerance, self._epsilon = tolerance, epsilon
         self._spent = np.zeros(tasks)
         self._first: Floats | None = None
+        self._evaluations = 0
+        self._paths = 0
 
     def allowance(self, before: Floats, after: Floats) -> Allowance:
         """The gap that the step from losses `before` to `after` ``[tasks]`` may leave."""
@@ -160,6 +167,13 @@ class GapBudget:
         either_way = np.maximum(np.maximum(share, own / 50), rounding)
         return Allowance(-either_way - np.maximum(self._spent, 0.0), either_way + np.maximum(-self._spent, 0.0))
 
-    def spend(self, gap: Floats) -> None:
-        """Book the `gap` ``[tasks]`` that a step left."""
+    @property
+    def bisections(self) -> int:
+        """How many times the next path may be halved."""
+        return DEEPEST_BISECTION if self._evaluations <= RESERVE + USUAL * self._paths else 0
+
+    def spend(self, gap: Floats, nodes: int) -> None:
+        """Book the `gap` ``[tasks]`` that a step left, and the `nodes` that were evaluated for it."""
         self._spent = self._spent + gap
+        self._evaluations += nodes - 1  # neighbouring paths share their ends
+        self._paths += 1

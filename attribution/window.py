@@ -146,7 +146,7 @@ class Window:
     ) -> None:
         self._points.check(values, house)
         gap = (before.losses - after.losses) - values.sum(axis=0) - house
-        self._budget.spend(gap)
+        self._budget.spend(gap, nodes)
         self.values = self.values + values
         self.rows.append(
             Step(len(self.rows), before.losses, after.losses, values, house, gap, nodes, supplied.copy(), length)
@@ -162,7 +162,7 @@ class Window:
             return path.start_only()
         if self._method.nodes is not None:
             return path.fixed(self._method.nodes)
-        return path.adaptive(self._budget.allowance(before.losses, after.losses))
+        return path.adaptive(self._budget.allowance(before.losses, after.losses), self._budget.bisections)
 
     def _moved(self, displacements: Tensor) -> list[int]:
         """The parts that moved anything; the house not by rounding, which would cost twice the coalitions."""

@@ -2,13 +2,15 @@
 
     python scripts/bench/overhead.py [--model gpt|convolutions|perceptron] [--layers 4 --width 256 --vocabulary 8192]
         [--rows 16 --context 128] [--contributors 8] [--tasks 1] [--validation 4 16] [--repeats 9] [--only path,plain]
+    python scripts/bench/overhead.py --changes      # the meter without each thing that makes it fast
     python scripts/bench/overhead.py --memory       # peak memory of each loop, in processes of their own
+    python scripts/bench/overhead.py --sweep contributors=2,8,32 --only 'plain;floor;path'
 
 The *plain* step is forward, backward, AdamW. The *floor* is that and one bare validation gradient: anything that
 measures progress at each step needs one. Each repeat times a few steps of every loop in turn, so that a noisy machine
 disturbs all alike; printed are medians, and the quartiles of the ratios within a repeat. All loops train models of the
 same shape on the same batches, for some steps before anything is timed. Text: the source code of Python's standard
-library; images and vectors: random with learnable labels.
+library; images and vectors: noisy copies of a pattern for each class.
 
 Peers, where they are installed: per-sample gradients by torch.func (vmap of grad) and by opacus; neither values
 anything yet, they only make the gradients that such methods start from.
@@ -23,7 +25,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import torch
@@ -31,6 +34,8 @@ from overhead_models import Problem, problem
 from torch.func import functional_call, grad, vmap
 
 from attribution import InRunShapley
+from attribution import step as step_module
+from attribution.ghost import gradients, providers
 
 Step = Callable[[], None]
 
@@ -42,6 +47,12 @@ METERED = {
     "every=8": {"every": 8},
     "every=run": {"every": "run"},
     "ghost": {"memory": "ghost"},
+}
+# The same path with one thing undone: what is set to what while its steps run.
+CHANGES = {
+    "weight gradients twice": (providers, "WORTH_REPLACING", 1 << 62),
+    "every sum checked": (gradients, "CHECK_ALL", 1 << 62),
+    "not in stretches": (step_module, "STRETCH", 1 << 62),
 }
 PEERS = ["vmap of grad", "opacus"]
 LOOPS = ["plain", "floor", *METERED, *PEERS]
@@ -66,6 +77,8 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--validation", type=int, nargs="+", default=[4, 16], help="rows of the validation batch")
     parser.add_argument("--only", help="loops to time, by name, separated by semicolons")
+    parser.add_argument("--changes", action="store_true", help="time the meter with one improvement undone at a time")
+    parser.add_argument("--sweep", metavar="OPTION=A,B,…", help="repeat for several values of one of the sizes")
     parser.add_argument("--memory", action="store_true", help="peak memory of each loop instead of its time")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -75,12 +88,22 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
-    names = [name.strip() for name in options.only.split(";")] if options.only else LOOPS
+    names = ["plain", "floor", "path", *CHANGES] if options.changes else LOOPS
+    names = [name.strip() for name in options.only.split(";")] if options.only else names
     if find_spec("opacus") is None:
         names = [name for name in names if name != "opacus"]
     if options.alone:
         alone(options)
         return
+    option, _, values = (options.sweep or "rows=").partition("=")
+    for value in [int(v) for v in values.split(",") if v] or [options.rows]:
+        setattr(options, option.replace("-", "_"), value)
+        if options.sweep:
+            print(f"\n{option} {value}")
+        measure(names, options)
+
+
+def measure(names: list[str], options: argparse.Namespace) -> None:
     for validation in options.validation:
         figures = memory(names, options, validation) if options.memory else times(names, options, validation)
         if options.json:
@@ -161,12 +184,16 @@ def loop(name: str, task: Problem, options: argparse.Namespace, meters: list[InR
     if name not in ("plain", "floor"):
         names = [f"contributor {c}" for c in range(options.contributors)]
         goals = {f"task {t}": task.objective(t) for t in range(options.tasks)}
-        meter = InRunShapley(task.model, task.optimizer, goals, names, **METERED[name])
+        meter = InRunShapley(task.model, task.optimizer, goals, names, **METERED.get(name, {}))
         if meters is not None:
             meters.append(meter)
     count = 0
 
     def step() -> None:
+        with undone(name):
+            one_step()
+
+    def one_step() -> None:
         nonlocal count
         batch, who = task.draw()
         if meter is None:
@@ -182,6 +209,21 @@ def loop(name: str, task: Problem, options: argparse.Namespace, meters: list[InR
             torch.autograd.grad(task.objective(0)(task.model), list(task.model.parameters()))
 
     return step
+
+
+@contextmanager
+def undone(name: str) -> Iterator[None]:
+    """The setting of the named change, while a step runs."""
+    if name not in CHANGES:
+        yield
+        return
+    module, setting, value = CHANGES[name]
+    before = getattr(module, setting)
+    setattr(module, setting, value)
+    try:
+        yield
+    finally:
+        setattr(module, setting, before)
 
 
 def _vmap_of_grad(task: Problem) -> Step:
@@ -222,7 +264,7 @@ def _opacus(task: Problem) -> Step:
         optimizer.step()
         wrapped.zero_grad()
         wrapped.disable_hooks()
-        torch.autograd.grad(task.objective(0)(task.model), [p for p in task.model.parameters()], allow_unused=True)
+        torch.autograd.grad(task.objective(0)(task.model), list(task.model.parameters()), allow_unused=True)
         wrapped.enable_hooks()
 
     return step

@@ -98,7 +98,7 @@ def _convolutions(options: argparse.Namespace):
         layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.GroupNorm(8, channels_out), nn.ReLU()]
         layers += [nn.MaxPool2d(2)]
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * width * 16, 10))
-    return model, _classify, _labelled(lambda rows, generator: torch.randn(rows, 3, 32, 32, generator=generator))
+    return model, _classify, _labelled(torch.randn(10, 3, 32, 32))
 
 
 def _perceptron(options: argparse.Namespace):
@@ -107,17 +107,19 @@ def _perceptron(options: argparse.Namespace):
         nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
         nn.Linear(width, 10),
     )  # fmt: skip
-    return model, _classify, _labelled(lambda rows, generator: torch.randn(rows, width, generator=generator))
+    return model, _classify, _labelled(torch.randn(10, width))
 
 
 def _classify(model: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
     return functional.cross_entropy(model(batch[0]), batch[1])
 
 
-def _labelled(inputs_of: Callable[[int, torch.Generator], Tensor]) -> Callable[[int, torch.Generator], Batch]:
+def _labelled(patterns: Tensor) -> Callable[[int, torch.Generator], Batch]:
+    """Noisy copies of one pattern a class."""
+
     def sample(rows: int, generator: torch.Generator) -> Batch:
-        inputs = inputs_of(rows, generator)
-        return [inputs, inputs.flatten(1)[:, :10].argmax(dim=1)]
+        labels = torch.randint(0, len(patterns), (rows,), generator=generator)
+        return [0.3 * patterns[labels] + torch.randn(rows, *patterns.shape[1:], generator=generator), labels]
 
     return sample
 

@@ -67,8 +67,20 @@ def test_gaps_within_their_allowance_keep_the_run_within_its_tolerance(falls: li
         before, loss = np.array([loss]), loss - fall
         allowance = budget.allowance(before, np.array([loss]))
         gap = rng.choice([allowance.least, allowance.most])
-        budget.spend(gap)
+        budget.spend(gap, 2)
         gaps += float(gap[0])
         rises += max(-fall, 0.0)
         # After a rise what was spent before stays spent: the bound is on the best improvement so far.
         assert abs(gaps) <= 1e-3 * (4.0 - loss + rises) + 1e-15
+
+
+def test_a_run_that_does_not_improve_does_not_cost_a_hundred_times_the_training() -> None:
+    """Noise up and down, with a kink on every path, where no number of nodes is enough."""
+    budget, evaluations, steps = GapBudget(1e-3, 1, 1e-16), 0, 300
+    for _ in range(steps):
+        kink = path_of(lambda s: abs(s - 1 / math.e), lambda s: math.copysign(1.0, s - 1 / math.e))
+        average = kink.adaptive(Allowance(np.array([-1e-12]), np.array([1e-12])), budget.bisections)
+        budget.spend(np.array([0.0]), average.nodes)
+        evaluations += average.nodes - 1
+    assert evaluations <= 512 + 4 * steps + 200
+    assert evaluations > 512
