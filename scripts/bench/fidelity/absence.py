@@ -114,8 +114,8 @@ def _much(size: Size) -> str:
         for setting in size.settings
     )
     return (
-        f"{listed}. Retrainings have as many seeds of their own, and as many steps with fewer contributors. Two sets of "
-        "seeds: the same correlation between the retrainings of one half of these seeds and of the other, that is how "
+        f"{listed}. Retrainings have as many seeds of their own, and as many steps with fewer contributors. Two sets "
+        "of seeds: the same correlation between the retrainings of one half of these seeds and of the other: how "
         "well retraining foretells itself."
     )
 
