@@ -44,12 +44,14 @@ class RowScores:
         self, who: Tensor, samples: Sequence[Any] | npt.NDArray[Any] | None, *, unnamed_too: bool
     ) -> KeptBatch | None:
         """Where a batch that begins now is to keep what its rows' scores need; None if they have no score."""
-        if samples is None and not unnamed_too:
+        return None if samples is None and not unnamed_too else KeptBatch(who, samples)
+
+    def add(self, batch: KeptBatch | None) -> None:
+        """A batch is over, and waits for its step."""
+        if batch is None:
             self._passed_over = True
-            return None
-        batch = KeptBatch(who, samples)
-        self._pending.append(batch)
-        return batch
+        else:
+            self._pending.append(batch)
 
     def forget(self) -> None:
         """The batches since the last step come to nothing, or have been scored."""

@@ -41,6 +41,7 @@ class DividedGradient:
         self._magnitudes: dict[str, float] = {}
         self._coarsest = 0.0  # unit of rounding of the coarsest gradient in this batch: autocast's
         self._in_hand = self._in_batch = False
+        self.began_anew = False  # what there was of gradients was gone when the first of this batch came
         self._next_check = 0
         self._handles: list[RemovableHandle] = []
         for place in space.places:
@@ -66,7 +67,7 @@ class DividedGradient:
     @contextmanager
     def batch(self) -> Iterator[None]:
         """While the passes of a batch run: `synchronise` before its first gradient is accumulated."""
-        self._in_batch = True
+        self._in_batch, self.began_anew = True, False
         try:
             yield
         finally:
@@ -76,6 +77,7 @@ class DividedGradient:
         """A gradient of a batch has come: if it is the first, and none is accumulated yet, `synchronise`."""
         if self._in_batch:
             self._in_batch = False
+            self.began_anew = self.cleared()
             self.synchronise()
 
     def close(self) -> None:
