@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from attribution.training.errors import ConfigurationError
 
@@ -45,9 +45,34 @@ class TrainingConfiguration(BaseModel):
     validation_rows: int = Field(default=16, ge=1)  # blocks a task, spread evenly over its text
     seed: int = Field(default=0, ge=0, lt=2**32)
     threads: int | None = Field(default=None, ge=1)
-    method: Literal["path", "first_order"] = "path"
-    tolerance: float = Field(default=1e-3, gt=0)
+    method: Literal["path", "first_order", "second_order", "exact"] = "path"
+    tolerance: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    every: tuple[Annotated[int, Field(ge=1)] | Literal["run"], ...] = (1,)  # steps a path; more are valued beside it
+    memory: Literal["buffered", "ghost"] = "buffered"
+    scores: bool = False  # a score for each block and step
     overlap: Literal["refuse", "report"] = "refuse"  # what to do about objective records in the training data
+
+    @field_validator("every", mode="before")
+    @classmethod
+    def _lengths_of_paths(cls, given: Any) -> tuple[Any, ...]:
+        lengths = [given] if isinstance(given, (int, str)) else list(given)
+        found = tuple(int(length) if str(length).isdecimal() else length for length in lengths)
+        for length in found:
+            if length != "run" and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
+                raise ValueError(f"a path covers a number of steps from 1 on, or the whole 'run', not {length!r}")
+        if not found or len(set(found)) != len(found):
+            raise ValueError(f"each length of path is named once, not {', '.join(map(str, found)) or 'never'}")
+        return found
+
+    @model_validator(mode="after")
+    def _options_that_go_together(self) -> TrainingConfiguration:
+        if self.memory == "ghost" and (self.every != (1,) or self.method == "exact"):
+            raise ValueError(
+                "memory ghost keeps no displacements: it goes with every 1 alone and not with method exact"
+            )
+        if self.scores and (self.every[0] != 1 or self.method == "exact"):
+            raise ValueError("scores need a path for each step: every 1, or first of several, and not method exact")
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> TrainingConfiguration:

@@ -33,6 +33,11 @@ class Blocks:
     tokens: npt.NDArray[np.uint32]
     records: int
     token_count: int  # before the last, partial block was dropped
+    first_records: npt.NDArray[np.int64]  # [blocks], the record, counted from 0, in which each block begins
+
+    def sample(self, block: int) -> str:
+        """What a block is called where samples are scored: contributor, the record that it begins in, and block."""
+        return f"{self.name}/{self.first_records[block]}/{block}"
 
 
 def pack(
@@ -44,17 +49,19 @@ def pack(
     Raises `TooLittleTextError`, naming the contributor or task, if there is not one whole block.
     """
     stream, count, total = iter(records), 0, 0
+    begins: list[int] = []
     with file.open("wb") as out:
         while texts := list(islice(stream, _ENCODE_RECORDS)):
-            for ids in encode(tokenizer, texts):
+            for record, ids in enumerate(encode(tokenizer, texts), start=count):
                 np.asarray([*ids, tokenizer.eos_token_id], dtype=np.uint32).tofile(out)
                 total += len(ids) + 1
+                begins.extend([record] * (-(-total // context) - len(begins)))
             count += len(texts)
     blocks = total // context
     if not blocks:
         raise TooLittleTextError(kind, name, total, context)
     tokens = np.memmap(file, dtype=np.uint32, mode="r", shape=(blocks, context))
-    return Blocks(name, tokens, count, total)
+    return Blocks(name, tokens, count, total, np.array(begins[:blocks], dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class Batch:
 
     tokens: Tensor  # int64 [rows, context]
     who: Tensor  # int64 [rows]
+    samples: list[str]  # the rows' names, see `Blocks.sample`
 
 
 class Corpus:
@@ -94,8 +102,10 @@ class Corpus:
 
     def _batch(self, numbers: npt.NDArray[np.int64]) -> Batch:
         who = np.searchsorted(self._starts, numbers, side="right") - 1
-        tokens = np.stack([self.contributors[c].tokens[n - self._starts[c]] for c, n in zip(who, numbers, strict=True)])
-        return Batch(torch.from_numpy(tokens.astype(np.int64)), torch.from_numpy(who.astype(np.int64)))
+        rows = [(self.contributors[c], int(n - self._starts[c])) for c, n in zip(who, numbers, strict=True)]
+        tokens = np.stack([blocks.tokens[block] for blocks, block in rows]).astype(np.int64)
+        samples = [blocks.sample(block) for blocks, block in rows]
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(who.astype(np.int64)), samples)
 
 
 def next_token_loss(model: nn.Module, tokens: Tensor) -> Tensor:

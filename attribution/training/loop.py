@@ -79,7 +79,7 @@ def run_steps(
             if number > steps:
                 break
             try:
-                with meter.batch(batch.who):
+                with meter.batch(batch.who, samples=batch.samples if configuration.scores else None):
                     loss = next_token_loss(model, batch.tokens)
                     loss.backward()  # type: ignore[no-untyped-call]
                 if configuration.clip_norm is not None:

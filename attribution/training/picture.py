@@ -28,8 +28,9 @@ def draw(record: RunRecord, path: Path) -> None:
     """
     if not len(record.steps):
         raise RecordError("the run has no steps: there is nothing to draw")
-    paid = record.steps.values @ record.weights  # [steps, contributors]
-    lines = _cumulative(paid)  # [steps + 1, contributors]
+    paid = record.steps.values @ record.weights  # [segments, contributors]
+    lines = _cumulative(paid)  # [segments + 1, contributors]
+    places = np.concatenate([[0], np.cumsum(record.steps.length)])  # in steps; an edit by hand takes none
     ranking = np.argsort(-lines[-1], kind="stable")
     tasks = len(record.tasks) if 1 < len(record.tasks) <= _TASKS_SHOWN else 0
 
@@ -39,7 +40,7 @@ def draw(record: RunRecord, path: Path) -> None:
         2, tasks + 1, height_ratios=(2.15, 1), hspace=0.34, wspace=0.24, left=0.07, right=0.965, top=0.86, bottom=0.075
     )
     main = figure.add_subplot(grid[0, :])
-    _lines(main, lines, ranking, width=2.0)
+    _lines(main, places, lines, ranking, width=2.0)
     _label(main, record.contributors, lines[-1], ranking)
     main.set_xlabel("optimizer step", color=_QUIET, fontsize=9, labelpad=2)
     main.set_title(
@@ -51,7 +52,7 @@ def draw(record: RunRecord, path: Path) -> None:
     )
     for task in range(tasks):
         panel = figure.add_subplot(grid[1, task])
-        _lines(panel, _cumulative(record.steps.values[:, :, task]), ranking, width=1.2)
+        _lines(panel, places, _cumulative(record.steps.values[:, :, task]), ranking, width=1.2)
         panel.set_title(_task_title(record, task), loc="left", fontsize=9, color=_INK, pad=6)
     _account(figure.add_subplot(grid[1, tasks]), record)
 
@@ -75,15 +76,20 @@ def _named(count: int) -> Sequence[int]:
     return range(count) if count <= _NAMED else [*range(8), *range(count - 4, count)]
 
 
-def _lines(axes: Axes, lines: Floats, ranking: np.ndarray, width: float) -> None:
+def _lines(axes: Axes, places: np.ndarray, lines: Floats, ranking: np.ndarray, width: float) -> None:
     axes.axhline(0, color=_QUIET, linewidth=0.8, zorder=1)
     named = set(_named(len(ranking)))
     for rank, contributor in enumerate(ranking):
         colour, dashes = _look(rank) if rank in named else (_FAINT, "solid")
         axes.plot(
-            lines[:, contributor], color=colour, linestyle=dashes, linewidth=width, zorder=3 if rank in named else 2
+            places,
+            lines[:, contributor],
+            color=colour,
+            linestyle=dashes,
+            linewidth=width,
+            zorder=3 if rank in named else 2,
         )
-    axes.set_xlim(0, len(lines) - 1)
+    axes.set_xlim(0, max(places[-1], 1))
     axes.margins(y=0.06)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color(_FAINT)
@@ -147,6 +153,8 @@ def spread(wanted: Sequence[float], distance: float, low: float, high: float) ->
 
 
 def _task_title(record: RunRecord, task: int) -> str:
+    if not record.telescopes:
+        return f"{record.tasks[task]}: {_nats(float(record.improvement[task]))} nats over its batches"
     before, after = record.steps.loss_before[0, task], record.steps.loss_after[-1, task]
     return f"{record.tasks[task]}: loss {before:.2f} → {after:.2f}"
 
@@ -184,10 +192,12 @@ def _nats(amount: float) -> str:
 
 def _title(record: RunRecord, ranking: np.ndarray) -> str:
     values, improvement = record.values @ record.weights, float(record.improvement @ record.weights)
+    # With a validation batch for each step the sum of the steps is not what the model as a whole has gained.
+    who = "The model" if record.telescopes else "Its steps"
     if improvement <= 0:
-        return f"The model lost {_nats(improvement)} nats" if improvement < 0 else "The model gained nothing"
+        return f"{who} lost {_nats(improvement)} nats" if improvement < 0 else f"{who} gained nothing"
     best, worst = ranking[0], ranking[-1]
-    title = f"The model gained {improvement:.2f} nats; {record.contributors[best]} taught it most"
+    title = f"{who} gained {improvement:.2f} nats; {record.contributors[best]} taught it most"
     return f"{title}, {record.contributors[worst]} hurt it most" if values[worst] < 0 else title
 
 
@@ -196,7 +206,8 @@ def _subtitle(record: RunRecord) -> str:
     share = f" ({abs(gap / improvement):.1g} of the gain)" if improvement else ""
     weights = ", ".join(f"{task} ×{weight:g}" for task, weight in zip(record.tasks, record.weights, strict=True))
     partial = "" if record.complete else f" · partial run: {record.stopped}"
+    drawn = "" if record.telescopes else ", each on a validation batch of its own"
     return (
-        f"{len(record.contributors)} contributors, {len(record.steps)} steps · objective {weights} · "
+        f"{len(record.contributors)} contributors, {record.steps.length.sum()} steps{drawn} · objective {weights} · "
         f"gap {_nats(gap)} nats{share}{partial}"
     )

@@ -37,9 +37,8 @@ class ProgressWatcher:
         speed = self._tokens / max(monotonic() - self._started, 1e-9)
         values = meter.values @ self._weights
         leaders = "  ".join(f"{self._contributors[c]} {values[c]:+.3f}" for c in np.argsort(-values)[:_LEADERS])
-        self._progress.update(
-            self._bar, advance=1, loss=f"{self._loss:.3f}", speed=f"{speed:,.0f}", leaders=f"leading: {leaders}"
-        )
+        shown = f"leading: {leaders}" if np.isfinite(meter.losses).all() else ""  # until the first path has ended
+        self._progress.update(self._bar, advance=1, loss=f"{self._loss:.3f}", speed=f"{speed:,.0f}", leaders=shown)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -17,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from attribution.meter import InRunShapley
-from attribution.record import RunRecord
+from attribution.record import SCORES, RunRecord
 from attribution.training.configuration import TrainingConfiguration
 from attribution.training.corpus import Blocks, Corpus, LeakageWatch, objective, pack
 from attribution.training.errors import ConfigurationError
@@ -41,8 +42,10 @@ def train(
     """Train a language model on everybody's data and measure what each contributor's did to the objective.
 
     Writes the run record to ``out/record`` and the model with its tokenizer to ``out/model``. The same seed and
-    number of threads give the same record. Task weights are made to sum to 1. After a Ctrl-C, or a loss that is not
-    finite, the record is partial (``complete`` is False, ``stopped`` says why) and is saved just the same.
+    number of threads give the same record. Where blocks are scored, each is called ``contributor/record/block``: the
+    record that it begins in, and its own number, among the contributor's. Task weights are made to sum to 1. After a
+    Ctrl-C, or a loss that is not finite, the record is partial (``complete`` is False, ``stopped`` says why) and is
+    saved just the same.
 
     Raises `AttributionError` (of `attribution.training.errors`) for input that cannot be used, with nothing written.
     """
@@ -108,7 +111,11 @@ def _train(
         {blocks.name: objective(blocks, configuration.validation_rows, rows) for blocks in held_out},
         contributors,
         method=configuration.method,
+        every=configuration.every,
+        memory=configuration.memory,
         tolerance=configuration.tolerance,
+        seed=configuration.seed,
+        scores=scratch / SCORES,
         task_weights={task.name: weight for task, weight in zip(tasks, weights, strict=True)},
         details={
             "configuration": configuration.model_dump(mode="json"),
@@ -123,10 +130,14 @@ def _train(
             "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
         },
     )
+    if console is not None:
+        console.print(f"metering will take {meter.footprint.total / 1e6:,.0f} MB besides training", markup=False)
     batches = corpus.batches(rows, configuration.seed, configuration.epochs)
     with meter, progress_on(console, steps, contributors, weights) as watcher:
         record = run_steps(model, optimizer, meter, batches, steps, configuration, watcher)
     record.save(out / RECORD)
+    if record.scores is not None:
+        record = replace(record, scores=out / RECORD / SCORES)  # the other goes with the scratch folder
     with _no_bars():
         model.save_pretrained(out / MODEL)  # type: ignore[operator]  # a transformers model, typed as a module
         tokenizer.save_pretrained(out / MODEL)

@@ -101,10 +101,23 @@ def train(
     validation_rows: Annotated[int, typer.Option(help="Held-out blocks a task.")] = _DEFAULTS.validation_rows,
     seed: Annotated[int, typer.Option(help="The same seed gives the same values.")] = _DEFAULTS.seed,
     threads: Annotated[int | None, typer.Option(help="Processor threads; part of what a seed repeats.")] = None,
-    method: Annotated[str, typer.Option(help="path or first_order.")] = _DEFAULTS.method,
-    tolerance: Annotated[float, typer.Option(help="The relative gap at which a step is refined.")] = (
+    method: Annotated[
+        str, typer.Option(help="path, first_order, second_order, or exact: Shapley values by definition, dear.")
+    ] = _DEFAULTS.method,
+    every: Annotated[
+        list[str] | None,
+        typer.Option(help="Steps a path covers: 1, more, or run. Repeat to value by others too; the first is booked."),
+    ] = None,
+    memory: Annotated[
+        str,
+        typer.Option(help="buffered, or ghost: no buffer a contributor, and a larger gap unless sgd has no momentum."),
+    ] = _DEFAULTS.memory,
+    tolerance: Annotated[float, typer.Option(help="The relative gap up to which method path refines no path.")] = (
         _DEFAULTS.tolerance
     ),
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Score each block too, called contributor/record/block: for curation.")
+    ] = _DEFAULTS.scores,
     allow_partial: AllowPartial = False,
     ledger: LedgerPlace = DEFAULT_LEDGER,
     as_json: AsJson = False,
@@ -131,7 +144,10 @@ def train(
         seed=seed,
         threads=threads,
         method=method,
+        every=every or _DEFAULTS.every,
+        memory=memory,
         tolerance=tolerance,
+        scores=scores,
     )
     with Ledger.open(ledger) as books:
         with books.reading() as session:

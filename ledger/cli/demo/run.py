@@ -75,7 +75,7 @@ def run_demo(folder: Path, *, seed: int = 0, console: Console | None = None) -> 
         gradients = 1 + int((record.steps.nodes - 1).sum())  # end nodes are shared with the neighbouring steps
         out.print(
             f"gap {_relative_gap(record):.1e} of the improvement; "
-            f"{gradients:,} validation gradients for {len(record.steps):,} steps",
+            f"{gradients:,} validation gradients for {record.steps.length.sum():,} steps",
             markup=False,
         )
 

@@ -21,7 +21,7 @@ TOKENIZER = train_tokenizer(TEXTS, 400)
 def blocks(name: str, count: int, context: int = 8) -> Blocks:
     """Blocks that say whose they are: tokens count up from a thousand times the name."""
     tokens = np.arange(count * context, dtype=np.uint32).reshape(count, context) + 1000 * int(name)
-    return Blocks(name, tokens, count, count * context)
+    return Blocks(name, tokens, count, count * context, np.arange(count))
 
 
 def test_packing_keeps_every_token_in_order_and_ends_each_record(tmp_path: Path) -> None:
@@ -31,6 +31,23 @@ def test_packing_keeps_every_token_in_order_and_ends_each_record(tmp_path: Path)
     assert packed.records == 2
     assert isinstance(packed.tokens, np.memmap)
     assert packed.tokens.reshape(-1).tolist() == expected[: len(expected) // 16 * 16]
+
+
+@pytest.mark.parametrize("context", [2, 16, 700])
+def test_a_block_is_called_after_the_record_that_it_begins_in(context: int, tmp_path: Path) -> None:
+    records = [*TEXTS, "a", "b", "", *TEXTS[:1], "c d e"]
+    packed = pack("contributor", "alice", records, TOKENIZER, context, tmp_path / "tokens")
+    owner = [record for record, ids in enumerate(encode(TOKENIZER, records)) for _ in range(len(ids) + 1)]
+    assert packed.first_records.tolist() == owner[::context][: len(packed.tokens)]
+    last = len(packed.tokens) - 1
+    assert packed.sample(last) == f"alice/{owner[last * context]}/{last}"
+
+
+def test_the_rows_of_a_batch_are_called_after_their_blocks() -> None:
+    corpus = Corpus([blocks("1", 13), blocks("2", 40)])
+    for batch in corpus.batches(rows=8, seed=3):
+        numbers = (batch.tokens[:, 0].numpy() - 1000 * (batch.who.numpy() + 1)) // 8
+        assert batch.samples == [f"{c + 1}/{n}/{n}" for c, n in zip(batch.who.tolist(), numbers, strict=True)]
 
 
 def test_too_little_text_for_one_block_is_refused_by_name(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from attribution.errors import RecordError
 from attribution.record import RunRecord, Steps
@@ -46,6 +49,38 @@ def test_another_run_gives_another_picture_and_the_same_run_the_same(tmp_path: P
         draw(record(6, 2, seed=seed), tmp_path / name)
     contents = [(tmp_path / name).read_bytes() for name in "abc"]
     assert contents[0] == contents[1] != contents[2]
+
+
+def shown(of: RunRecord, path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """All text in the picture."""
+    texts: list[str] = []
+    save = Figure.savefig
+
+    def listen(figure: Figure, *arguments: object, **options: object) -> None:
+        texts.extend(text.get_text() for text in figure.findobj(Text))
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", listen)
+    draw(of, path)
+    return texts
+
+
+def test_where_steps_have_validation_batches_of_their_own_no_loss_before_and_after_is_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = shown(record(4, 2), tmp_path / "a", monkeypatch)
+    assert any(text.startswith("The model gained") for text in whole)
+    assert any("→" in text for text in whole)
+    drawn = shown(replace(record(4, 2), telescopes=False), tmp_path / "b", monkeypatch)
+    assert any(text.startswith("Its steps gained") for text in drawn)
+    assert any("each on a validation batch of its own" in text for text in drawn)
+    assert not any("→" in text for text in drawn)
+
+
+def test_a_path_over_several_steps_is_as_long_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = record(3, 1, steps=4)
+    longer = replace(plain, steps=replace(plain.steps, length=np.array([5, 0, 5, 2])))
+    assert any("3 contributors, 12 steps" in text for text in shown(longer, tmp_path / "a", monkeypatch))
 
 
 def test_a_run_without_steps_is_refused() -> None:

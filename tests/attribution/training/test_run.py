@@ -19,6 +19,7 @@ from transformers import GPT2LMHeadModel
 
 from attribution.errors import AttributionError
 from attribution.record import RunRecord
+from attribution.scores import score_totals
 from attribution.training import Source, TaskSource, TrainingConfiguration, train
 from attribution.training.corpus import objective, pack
 from attribution.training.errors import ConfigurationError, LeakageError, TooLittleTextError
@@ -82,6 +83,71 @@ def test_every_row_is_counted_and_all_improvement_accounted_for(run: tuple[RunRe
     assert record.steps.rows.sum(axis=1).tolist() == [8] * 8
     assert (record.improvement > 0.1).all()
     assert np.abs(record.gap @ record.weights) <= 1e-3 * (record.improvement @ record.weights)
+
+
+def test_the_path_meets_its_tolerance_in_the_first_steps_of_a_transformer_under_adamw(tmp_path: Path) -> None:
+    wild = SMALL.model_copy(update={"layers": 2, "width": 64, "max_steps": 50, "learning_rate": 2e-3, "warmup": 0.0})
+    record = train(SOURCES, TASKS, wild, tmp_path / "out")
+    assert (np.abs(record.gap) <= 1e-3 * np.abs(record.improvement)).all()
+    assert record.steps.nodes.max() >= 5  # the ends alone, or a midpoint, would not have done
+
+
+@pytest.mark.parametrize(
+    ("changes", "beside"),
+    [
+        ({"method": "second_order"}, set()),
+        ({"method": "exact", "max_steps": 2}, set()),
+        ({"every": ("run",)}, set()),
+        ({"every": (1, 3, "run")}, {"3 steps", "run"}),
+        ({"memory": "ghost", "optimizer": "sgd", "momentum": 0.0}, set()),
+    ],
+)
+def test_methods_lengths_of_path_and_memory_are_those_that_were_asked_for(
+    changes: dict[str, object], beside: set[str], tmp_path: Path
+) -> None:
+    record = train(SOURCES, TASKS, SMALL.model_copy(update={"max_steps": 4, **changes}), tmp_path / "out")
+    stated = record.details["method"]
+    assert stated["name"] == changes.get("method", "path")
+    assert stated["every"] == changes.get("every", (1,))[0]  # type: ignore[index]
+    assert stated["memory"] == changes.get("memory", "buffered")
+    assert set(record.beside) == beside
+    assert record.steps.length.sum() == changes.get("max_steps", 4)
+    tolerance = 0.2 if stated["name"] == "second_order" else 1e-3
+    assert (np.abs(record.gap) <= tolerance * np.abs(record.improvement)).all()
+    assert RunRecord.load(tmp_path / "out" / "record").identity == record.identity
+
+
+def test_each_block_of_a_batch_has_a_score_under_a_name_that_finds_its_text(tmp_path: Path) -> None:
+    asked = SMALL.model_copy(update={"scores": True, "max_steps": 3, "optimizer": "sgd", "momentum": 0.0})
+    out = tmp_path / "out"
+    record = train(SOURCES, TASKS, asked, out)
+    assert record.scores == out / "record" / "scores.parquet"
+    totals = score_totals(record.scores)
+    assert totals["times"].to_pylist() == [1] * 24
+    by_contributor = {name: np.zeros(2) for name in record.contributors}
+    tokenizer = load_tokenizer(out / "model")
+    packed = {
+        source.contributor: pack("contributor", source.contributor, source.records(), tokenizer, 32, tmp_path / "again")
+        for source in SOURCES
+    }
+    for row in totals.to_pylist():
+        contributor, number, block = row["sample"].rsplit("/", 2)
+        assert contributor == row["contributor"]
+        by_contributor[contributor] += row["parsing"], row["numbers"]
+        assert row["sample"] == packed[contributor].sample(int(block))
+        source = next(source for source in SOURCES if source.contributor == contributor)
+        assert list(source.records())[int(number)]
+    assert np.array(list(by_contributor.values())) == pytest.approx(
+        record.values, abs=1e-5 * np.abs(record.values).max()
+    )
+    assert sorted(path.name for path in out.iterdir()) == ["model", "record"]
+
+
+def test_the_memory_that_metering_takes_is_said_before_the_first_step(tmp_path: Path) -> None:
+    console = Console(record=True, width=180, file=open(os.devnull, "w"))  # noqa: SIM115
+    train(SOURCES, TASKS, SMALL.model_copy(update={"max_steps": 1}), tmp_path / "out", console=console)
+    shown = console.export_text()
+    assert shown.index("metering will take") < shown.index("1/1")
 
 
 def test_the_saved_model_has_the_loss_that_the_record_ends_with(run: tuple[RunRecord, Path], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from attribution.record import RunRecord
+from attribution.scores import read_scores
 from tests.ledger.cli.conftest import Run
 
 TINY = (
@@ -43,6 +44,37 @@ def test_a_run_is_trained_booked_settled_and_audited(ok: Run, corpora: dict[str,
     assert ok("statement alice --json").json["runs"][0]["run"] == record.identity
 
 
+def test_values_by_other_paths_and_scores_of_blocks_are_asked_for_on_the_command_line(
+    run: Run, corpora: dict[str, str], tmp_path: Path
+) -> None:
+    ran = run(f"train --out runs/one {TINY} --every 1 --every run --scores --optimizer sgd --momentum 0 --json")
+    assert ran.code == 0, ran.err
+    record = RunRecord.load(tmp_path / "runs" / "one" / "record")
+    assert set(record.beside) == {"run"}
+    assert record.scores is not None
+    first = next(read_scores(record.scores)).column("sample")[0].as_py()
+    assert first.rsplit("/", 2)[0] in corpora
+    assert "metering will take" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "every", "memory"),
+    [
+        ("--method second_order", "second_order", 1, "buffered"),
+        ("--method exact --every run", "exact", "run", "buffered"),
+        ("--every 2", "path", 2, "buffered"),
+        ("--memory ghost", "path", 1, "ghost"),
+    ],
+)
+def test_the_method_the_path_and_the_memory_are_in_the_booked_record(
+    ok: Run, corpora: dict[str, str], tmp_path: Path, words: str, name: str, every: object, memory: str
+) -> None:
+    ok(f"train --out runs/one {TINY} {words} --json")
+    stated = RunRecord.load(tmp_path / "runs" / "one" / "record").details["method"]
+    assert (stated["name"], stated["every"], stated["memory"]) == (name, every, memory)
+    assert ok("audit --json").json["ok"]
+
+
 def test_who_withdrew_consent_is_left_out_and_named(run: Run, ok: Run, corpora: dict[str, str]) -> None:
     ok(f"dataset withdraw-consent {corpora['bob']} --at 2026-02-01")
     ran = ok(f"train --out runs/one {TINY} --json")
@@ -66,6 +98,13 @@ def test_contributors_may_be_chosen(ok: Run, corpora: dict[str, str]) -> None:
         ("--objective olds", "'olds'"),
         ("--context 100000", "100000"),
         ("--model nowhere", "nowhere"),
+        ("--method magic", "method"),
+        ("--every week", "every"),
+        ("--every 0", "every"),
+        ("--every 2 --every 2", "named once"),
+        ("--memory little", "memory"),
+        ("--memory ghost --every run", "memory ghost"),
+        ("--scores --method exact", "scores need"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(
