@@ -171,6 +171,9 @@ class InRunShapley:
                 yield
         finally:
             self._in_batch = False
+        if self._rows.any() and self._gradient.began_anew:
+            self._skip()
+        self._scores.add(kept)
         self._rows += np.bincount(indices.numpy(), minlength=len(self.contributors))
 
     @property
@@ -199,7 +202,7 @@ class InRunShapley:
         """
         if self._record is None:
             self.close()
-            if self._rows.any() and self._gradient.cleared():
+            if self._rows.any() and (self._gradient.cleared() or self._gradient.not_finite() is not None):
                 self._skip()
             if self._end is not None:
                 self._finish_windows(self._end)
@@ -231,8 +234,9 @@ class InRunShapley:
             return
         if self._in_batch:
             raise BatchError("optimizer.step() inside meter.batch: leave the block before the step")
-        # A closure computes the gradients only now.
-        self._settled = not any(callable(closure) for closure in (*arguments, *keywords.values()))
+        # A closure computes the gradients only now, and a fused optimizer takes a loss scaler's scale off them.
+        late = any(callable(closure) for closure in (*arguments, *keywords.values()))
+        self._settled = not late and getattr(optimizer, "grad_scale", None) is None
         if self._settled:
             self._settle()  # now, since an optimizer may write over the gradient
         unchanged = self._end is not None and self._space.equals(self._end)
