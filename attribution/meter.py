@@ -228,17 +228,21 @@ class InRunShapley:
             self._stopped = self._stopped or f"{type(error).__name__}: {error}"
         self.close()
 
-    def _before_step(self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def _before_step(
+        self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """What `optimizer.step` is to be called with instead, where that is something else."""
         self._start = None
         if self._stopped is not None or _found_infinite(optimizer):
-            return
+            return None
         if self._in_batch:
             raise BatchError("optimizer.step() inside meter.batch: leave the block before the step")
-        # A closure computes the gradients only now, and a fused optimizer takes a loss scaler's scale off them.
-        late = any(callable(closure) for closure in (*arguments, *keywords.values()))
-        self._settled = not late and getattr(optimizer, "grad_scale", None) is None
-        if self._settled:
-            self._settle()  # now, since an optimizer may write over the gradient
+        closures = any(callable(argument) for argument in (*arguments, *keywords.values()))
+        # Before the update, since an optimizer may write over the gradient; but a closure has yet to compute it, and a
+        # fused optimizer to take a loss scaler's scale off it.
+        self._settled = False
+        if not closures and getattr(optimizer, "grad_scale", None) is None:
+            self._settle()
         unchanged = self._end is not None and self._space.equals(self._end)
         start = self._end if self._end is not None and unchanged else self._space.snapshot()
         if self._end is not None:
@@ -248,6 +252,19 @@ class InRunShapley:
                 window.open(start)
         self._divider.before_step()
         self._start = start
+        if not closures:
+            return None
+        return tuple(map(self._settling, arguments)), {k: self._settling(v) for k, v in keywords.items()}
+
+    def _settling(self, argument: Any) -> Any:
+        """A closure that settles the gradients that it has computed; anything else as it is."""
+
+        def run() -> Any:
+            loss = argument()
+            self._settle()
+            return loss
+
+        return run if callable(argument) else argument
 
     def _check_edits(self, end: Tensor, start: Tensor) -> None:
         """What changed between two steps, by hand or by the training pass itself, is the house's doing."""
@@ -274,6 +291,7 @@ class InRunShapley:
             )
             self._gradient.synchronise()
         self._gradient.settle()
+        self._settled = True
 
     def _after_step(self) -> None:
         if self._stopped is not None or self._start is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from attribution import InRunShapley, Objective
+from attribution import InRunShapley, Objective, RunRecord
 from attribution.errors import (
     BatchError,
     NonFiniteError,
@@ -131,6 +132,66 @@ def test_no_tensor_of_a_batch_outlives_its_step(build: type[nn.Module]) -> None:
         counts.append(living())
     meter.finish()
     assert len(set(counts[1:])) == 1
+
+
+ORDERS = ("zeroed first", "zeroed between the passes", "zeroed between the passes, in place")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("optimizer", ["SGD, momentum", "SGD, Nesterov, foreach", "AdamW", "Adagrad, fused"])
+def test_passes_inside_a_closure_give_the_record_of_the_plain_loop(optimizer: str, order: str) -> None:
+    nesterov = partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, foreach=True)
+    build = {**OPTIMIZERS, "SGD, Nesterov, foreach": nesterov}[optimizer]
+
+    def recorded(inside: bool) -> RunRecord:
+        model = classifier()
+        chosen = build(list(model.parameters()))
+        meter = InRunShapley(model, chosen, objective(), NAMES)
+        for inputs, targets, who in batches(6, 3):
+
+            def closure(
+                inputs: torch.Tensor = inputs, targets: torch.Tensor = targets, who: torch.Tensor = who
+            ) -> torch.Tensor:
+                if order == "zeroed first":
+                    chosen.zero_grad()
+                with meter.batch(who):
+                    loss = functional.cross_entropy(model(inputs), targets)
+                    if order != "zeroed first":
+                        chosen.zero_grad(set_to_none="in place" not in order)
+                    loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 0.3)
+                return loss
+
+            for parameter in model.parameters():  # left over from something else, and zeroed before it counts
+                parameter.grad = torch.full_like(parameter, torch.nan)
+            if inside:
+                assert chosen.step(closure) > 0
+            else:
+                closure()
+                chosen.step()
+        return meter.finish()
+
+    found, plain = recorded(True), recorded(False)
+    assert found.values == pytest.approx(plain.values, rel=1e-9)
+    assert found.house == pytest.approx(plain.house, rel=1e-9, abs=1e-12)
+    assert (found.steps.rows == plain.steps.rows).all()
+    assert found.manifest["skipped_steps"] == 0
+
+
+def test_a_closure_that_gives_up_leaves_the_model_where_it_was() -> None:
+    model = classifier()
+    chosen = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, chosen, objective(), NAMES)
+    before = [p.detach().clone() for p in model.parameters()]
+
+    def closure() -> torch.Tensor:
+        (model(batches(1, 3)[0][0]).sum() * torch.inf).backward()
+        return torch.zeros(())
+
+    with pytest.raises(NonFiniteError):
+        chosen.step(closure=closure)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert not meter.finish().complete
 
 
 def test_finishing_takes_the_hooks_off_the_optimizer() -> None:
