@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -14,3 +14,16 @@ def _double_precision() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def matrices_large(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Called, it makes the models' matrices large ones: their gradient is the parts' sum, and checked in turn only."""
+
+    def make() -> None:
+        smaller = 25  # biases and norms
+        monkeypatch.setattr("attribution.ghost.providers.WORTH_REPLACING", smaller)
+        monkeypatch.setattr("attribution.ghost.gradients.CHECK_ALL", 0)
+        monkeypatch.setattr("attribution.ghost.gradients.CHECK_ALWAYS", smaller)
+
+    return make

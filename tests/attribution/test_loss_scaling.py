@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -132,12 +132,11 @@ def test_without_a_scaler_it_is_the_step_with_infinite_gradients_that_fails() ->
 @pytest.mark.parametrize("replacing", [False, True])
 @pytest.mark.parametrize("optimizer", ["SGD, momentum", "AdamW", "AdamW, fused"])
 def test_half_precision_under_a_scaler_books_what_single_precision_does(
-    optimizer: str, replacing: bool, monkeypatch: pytest.MonkeyPatch
+    optimizer: str, replacing: bool, matrices_large: Callable[[], None]
 ) -> None:
     torch.set_default_dtype(torch.float32)
     if replacing:
-        for name in ("providers.WORTH_REPLACING", "gradients.CHECK_ALL", "gradients.CHECK_ALWAYS"):
-            monkeypatch.setattr(f"attribution.ghost.{name}", 0)
+        matrices_large()
     data = batches(8, 3, rows=32)
 
     def run(half: bool) -> RunRecord:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import warnings
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 
 from attribution import InRunShapley, Objective, RunRecord
@@ -22,6 +24,7 @@ from attribution.errors import (
     UnaccountedGradientError,
     UnsupportedOptimizerError,
 )
+from attribution.ghost.trees import tensors_in
 from tests.attribution import models
 from tests.attribution.runs import OPTIMIZERS, batches, classifier, drawn, objective, run
 
@@ -114,24 +117,43 @@ def test_no_hook_and_no_change_of_mode_is_left_behind() -> None:
     assert all(not p._backward_hooks for p in model.parameters())
 
 
+@pytest.mark.parametrize("mode", ["plain", "large layers", "samples", "large layers, samples", "ghost"])
 @pytest.mark.parametrize("build", [models.TiedLanguageModel, models.BorrowedHead, models.Transposing])
-def test_no_tensor_of_a_batch_outlives_its_step(build: type[nn.Module]) -> None:
+def test_no_tensor_of_a_batch_outlives_its_step(
+    build: type[nn.Module], mode: str, matrices_large: Callable[[], None]
+) -> None:
+    if "large" in mode:
+        matrices_large()
+    activations: list[StorageWeakRef] = []
+
+    def note(module: nn.Module, arguments: object, output: object) -> None:
+        if module.training:
+            activations.extend(StorageWeakRef(t.untyped_storage()) for t in tensors_in(output) if t.requires_grad)
+
     def living() -> int:
         gc.collect()
         return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
     model, ids = build(), torch.randint(1, models.VOCABULARY, (6, 5))
+    for module in model.modules():
+        module.register_forward_hook(note)
     optimizer = torch.optim.AdamW(model.parameters())
-    meter = InRunShapley(model, optimizer, lambda m: m(ids).square().mean(), NAMES)
+    memory = "ghost" if mode == "ghost" else "buffered"
+    meter = InRunShapley(model, optimizer, lambda m: m(ids).square().mean(), NAMES, memory=memory)
     counts = []
-    for who in ([0, 1, 2, 0, 1, 2], [0, 1, 2, 0, 1, 2], [1] * 6, [2, 1, 0, 2, 1, 0], [1] * 6, [0, 1, 2, 0, 1, 2]):
-        with meter.batch(torch.tensor(who)):
+    batches_of = ([0, 1, 2, 0, 1, 2], [0, 1, 2, 0, 1, 2], [1] * 6, [2, 1, 0, 2, 1, 0], [1] * 6, [0, 1, 2, 0, 1, 2])
+    for step, who in enumerate(batches_of):
+        with meter.batch(torch.tensor(who), samples=range(6) if "samples" in mode else None):
             model(ids).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-        counts.append(living())
+        if step in (1, len(batches_of) - 1):
+            counts.append(living())
+        assert activations
+        assert all(storage.expired() for storage in activations)
+        activations.clear()
     meter.finish()
-    assert len(set(counts[1:])) == 1
+    assert counts[0] == counts[1]
 
 
 ORDERS = ("zeroed first", "zeroed between the passes", "zeroed between the passes, in place")

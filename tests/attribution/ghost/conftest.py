@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 
 @pytest.fixture(params=[False, True], ids=["autograd's gradients", "the parts' sums"])
-def replacing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def replacing(
+    request: pytest.FixtureRequest, matrices_large: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once as small models are metered, and once, from the second batch on, as large ones are: without any check."""
     if request.param:
-        monkeypatch.setattr("attribution.ghost.providers.WORTH_REPLACING", 0)
-        monkeypatch.setattr("attribution.ghost.gradients.CHECK_ALL", 0)
-        monkeypatch.setattr("attribution.ghost.gradients.CHECK_ALWAYS", 0)
+        matrices_large()
         monkeypatch.setattr("attribution.ghost.gradients.CHECK_SHARE", 1 << 60)
-    return bool(request.param)

@@ -21,12 +21,9 @@ from tests.attribution.models import CLASSES, WIDTH, ClassToken, Convolutional, 
 
 
 @pytest.fixture
-def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every matrix is large enough for its gradient to be the parts' sum, and is checked in its turn only."""
-    smaller = 3 * WIDTH + 1  # biases and norms
-    monkeypatch.setattr("attribution.ghost.providers.WORTH_REPLACING", smaller)
-    monkeypatch.setattr("attribution.ghost.gradients.CHECK_ALL", 0)
-    monkeypatch.setattr("attribution.ghost.gradients.CHECK_ALWAYS", smaller)
+def large(matrices_large: Callable[[], None]) -> None:
+    """Throughout a test."""
+    matrices_large()
 
 
 class Blocks(nn.Module):
