@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch.nn import functional
 from attribution import InRunShapley
 from attribution.errors import NonFiniteError, OptionError
 from ledger.axioms import check_axioms
-from tests.attribution.replay import Replay, against, replay
+from tests.attribution.replay import Goal, Replay, against, replay
 from tests.attribution.runs import batches, classifier, objective, run
 
 NAMES = ["alice", "bob", "carol", "dave"]
@@ -187,6 +188,54 @@ def test_what_is_not_finite_ends_the_run_with_paths_that_are_whole(every: object
     first = every[0] if isinstance(every, tuple) else every
     if first != "run":
         assert record.steps.length.sum() >= broken - broken % first
+
+
+def test_where_the_loss_at_the_end_of_a_path_is_not_finite_the_steps_before_the_last_are_still_valued() -> None:
+    calls, goal, model = [0], objective(), classifier()
+
+    def failing_goal(m: nn.Module) -> Tensor:
+        calls[0] += 1
+        return goal(m) * (torch.nan if calls[0] == 2 else 1.0)
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    meter = InRunShapley(model, optimizer, failing_goal, NAMES, every=3, nodes=9)
+    with pytest.raises(NonFiniteError):
+        three_steps(model, optimizer, meter)
+    record = meter.finish()
+    assert record.steps.length.tolist() == [2]
+    assert record.gap == pytest.approx([0], abs=1e-7)
+
+
+def three_steps(model: nn.Module, optimizer: torch.optim.Optimizer, meter: InRunShapley) -> None:
+    for inputs, targets, who in batches(3, 3):
+        with meter.batch(who):
+            functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("every", [1, 3, ("run", 3), (3, "run"), (2, 3), (1, 3)])
+def test_whichever_evaluation_fails_what_the_record_has_adds_up(every: object) -> None:
+    for failing in range(1, 20, 2):
+        calls, goal, model = [0], objective(), classifier()
+
+        def failing_goal(m: nn.Module, n: int = failing, c: list[int] = calls, g: Goal = goal) -> Tensor:
+            c[0] += 1
+            return g(m) * (torch.nan if c[0] == n + 1 else 1.0)
+
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        meter = InRunShapley(model, optimizer, failing_goal, NAMES, every=every, nodes=9)
+        with suppress(NonFiniteError):
+            for inputs, targets, who in batches(7, 3):
+                with meter.batch(who):
+                    functional.cross_entropy(model(inputs), targets).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        record = meter.finish()
+        assert record.complete == (calls[0] <= failing)
+        assert record.gap == pytest.approx([0], abs=1e-7)
+        for row in record.steps:
+            assert row.rows.sum() == 8 * row.length
 
 
 @pytest.mark.parametrize("every", [3, "run"])
