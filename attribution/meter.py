@@ -282,7 +282,7 @@ class InRunShapley:
             window.edit(end, start)
 
     def _settle(self) -> None:
-        name = self._gradient.not_finite()
+        name = self._gradient.not_finite() or self._gradient.spoilt
         if name is not None:
             self._stop(f"the gradient of {name!r}")
         if not self._rows.any():

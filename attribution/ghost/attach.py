@@ -25,7 +25,7 @@ class _Attached(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and any(ctx.needs_input_grad[3:]):
             raise BatchError(
                 "a gradient with create_graph=True cannot be divided, nor what is made of it: compute penalties on "
                 "gradients outside meter.batch, where they are the house's"

@@ -70,7 +70,10 @@ class Capture:
                 with self._hooks.observed_by(recorder), self._gradient.batch():
                     yield
                 self._check_both_passes(recorder)
-                if recorder.gradients_came and self._gradient.not_finite() is None:
+                if not recorder.gradients_came:
+                    return
+                self._gradient.spoilt = self._gradient.spoilt or self._gradient.not_finite()
+                if self._gradient.spoilt is None:
                     self._divide(recorder.roots, who, axis)
                     self._gradient.note(everybody=not self.divides)
         finally:
@@ -228,7 +231,8 @@ class _Batch:
     def attached(self, module: nn.Module) -> list[nn.Parameter] | None:
         if not self._divides or not self._providers.has_rule(module):
             return None
-        return self._providers.worth_replacing(module)
+        parameters = self._providers.worth_replacing(module)
+        return parameters if parameters or self._gradient.in_turn else None  # a hook is less work than a function
 
     def in_place_of_autograd(
         self, call: ModuleCall, inputs: Tensor, gradient: Tensor, parameters: list[nn.Parameter]

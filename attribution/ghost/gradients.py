@@ -41,6 +41,7 @@ class DividedGradient:
         self._magnitudes: dict[str, float] = {}
         self._coarsest = 0.0  # unit of rounding of the coarsest gradient in this batch: autocast's
         self._in_hand = self._in_batch = False
+        self.spoilt: str | None = None  # the parameter whose gradient in some batch was not finite
         self.began_anew = False  # what there was of gradients was gone when the first of this batch came
         self._next_check = 0
         self._handles: list[RemovableHandle] = []
@@ -78,6 +79,7 @@ class DividedGradient:
         if self._in_batch:
             self._in_batch = False
             self.began_anew = self.cleared()
+            self.spoilt = None if self.began_anew else self.spoilt
             self.synchronise()
 
     def close(self) -> None:
@@ -86,10 +88,15 @@ class DividedGradient:
             handle.remove()
         self._handles = []
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether there is so much to check that large parameters are checked in turn."""
+        return self.space.size * self.parts.count > CHECK_ALL
+
     def choose_checks(self, *, all_of_them: bool = False) -> None:
         """Choose the parameters whose sum is checked in the coming batch: all, or some in turn if they are many."""
         places = self.space.places
-        if all_of_them or self.space.size * self.parts.count <= CHECK_ALL:
+        if all_of_them or not self.in_turn:
             self.checked = {place.name for place in places}
             return
         large = [place for place in places if place.stop - place.start > CHECK_ALWAYS]
@@ -289,6 +296,7 @@ class DividedGradient:
         if not self._in_hand and (gradient is None or not bool(gradient.any())):
             self.parts.clear(place)
             self._noted.pop(place.name, None)
+            self.spoilt = None
 
     def _gradient_of(self, place: Place) -> Tensor:
         gradient = place.parameter.grad

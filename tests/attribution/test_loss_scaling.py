@@ -129,6 +129,26 @@ def test_without_a_scaler_it_is_the_step_with_infinite_gradients_that_fails() ->
         trained("AdamW", batches(5, 3), scaled=False, overflows=SKIPPED)
 
 
+def test_an_infinite_gradient_that_is_made_finite_by_hand_is_not_divided_for_all_that() -> None:
+    model = classifier()
+    chosen = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, chosen, objective(), NAMES)
+
+    def loop() -> None:
+        for step, (inputs, targets, who) in enumerate(batches(4, 3)):
+            chosen.zero_grad()
+            with meter.batch(who):
+                loss = functional.cross_entropy(model(inputs), targets)
+                (loss * (torch.inf if step == 2 else 1.0)).backward()
+            for parameter in model.parameters():
+                parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
+            chosen.step()
+
+    with pytest.raises(NonFiniteError, match="step 2"):
+        loop()
+    assert len(meter.finish().steps) == 2
+
+
 @pytest.mark.parametrize("replacing", [False, True])
 @pytest.mark.parametrize("optimizer", ["SGD, momentum", "AdamW", "AdamW, fused"])
 def test_half_precision_under_a_scaler_books_what_single_precision_does(

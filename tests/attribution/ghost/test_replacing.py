@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -16,8 +17,9 @@ from attribution import InRunShapley
 from attribution.errors import BatchError, ReconciliationError, UnaccountedGradientError
 from attribution.ghost import rule
 from attribution.ghost.linear import linear
-from tests.attribution.ghost.metered import WHO, tokens, vectors
+from tests.attribution.ghost.metered import WHO, assert_equal, parts_of, tokens, vectors
 from tests.attribution.models import CLASSES, WIDTH, ClassToken, Convolutional, Perceptron, Repeated, TiedLanguageModel
+from tests.attribution.oracle import contributor_gradients
 
 
 @pytest.fixture
@@ -175,6 +177,48 @@ def test_a_gradient_of_a_gradient_is_refused_by_its_cause() -> None:
     with pytest.raises(BatchError, match="create_graph=True"), meter.batch(WHO):
         penalised()
     meter.close()
+
+
+def test_a_gradient_kept_differentiable_is_divided_where_autograd_computes_it() -> None:
+    model, inputs = Perceptron(), vectors()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, optimizer, lambda m: m(inputs).square().mean(), [*"abcd"])
+    for _ in range(3):
+        optimizer.zero_grad()
+        expected = contributor_gradients(model, inputs, lambda outputs: outputs.square().mean(), WHO, 4)
+        with meter.batch(WHO), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it makes a circle of references
+            model(inputs).square().mean().backward(create_graph=True)
+        assert_equal(parts_of(meter), expected)
+        optimizer.step()
+    optimizer.zero_grad()
+    assert meter.finish().complete
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("late", [False, True])
+def test_a_hook_that_changes_an_accumulated_gradient_is_noticed(late: bool) -> None:
+    model = Perceptron()
+    optimizer, active = torch.optim.SGD(model.parameters(), lr=0.1), [not late]
+
+    def halve(parameter: Tensor) -> None:
+        if active[0]:
+            parameter.grad.mul_(0.5)
+
+    model.net[0].weight.register_post_accumulate_grad_hook(halve)
+    meter = InRunShapley(model, optimizer, lambda m: m(vectors()).square().mean(), [*"abcd"], method="first_order")
+
+    def loop() -> None:
+        for _ in range(6):
+            optimizer.zero_grad()
+            with meter.batch(WHO):
+                model(vectors()).square().mean().backward()
+            optimizer.step()
+            active[0] = True
+
+    with pytest.raises((UnaccountedGradientError, ReconciliationError), match=r"'net\.0\.weight'"):
+        loop()
+    meter.finish()
 
 
 class Forgetful(nn.Linear):
