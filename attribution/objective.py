@@ -163,10 +163,7 @@ class Evaluator:
         Raises `ObjectiveError` where a part of the model cannot be differentiated twice.
         """
         found = self._space.zeros(len(self.tasks))
-        plain = (
-            sdpa_kernel(SDPBackend.MATH),
-            torch.backends.mkldnn.flags(enabled=False),
-        )  # fused ones differentiate once
+        plain = (twice_differentiable(), _without_onednn())
         with self._space.at(flat), undisturbed(self._model), plain[0], plain[1], self._differentiable() as places:
             parameters = [place.parameter for place in places]
             along = [place.of(direction).view(place.parameter.shape) for place in places]
@@ -247,3 +244,14 @@ def twice_differentiable() -> Iterator[None]:
     """Without fused kernels that can be differentiated once only."""
     with sdpa_kernel(SDPBackend.MATH):
         yield
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Its recurrent layers have no second derivative. By one switch: torch's own context warns about another."""
+    backend: Any = torch.backends.mkldnn
+    before, backend.enabled = backend.enabled, False
+    try:
+        yield
+    finally:
+        backend.enabled = before
