@@ -69,5 +69,16 @@ def attach(output: Tensor, inputs: Tensor, parameters: list[nn.Parameter], take:
     Nothing else holds the inputs, so that checkpointing saves the memory that it is there to save. Raises `BatchError`
     on the way back where that is to be differentiated itself.
     """
+    base, shape = output._base, output.shape
+    if base is None or base.numel() != output.numel() or base.data_ptr() == inputs.data_ptr():
+        return _attached(output, inputs, parameters, take)
+    if not (base.is_contiguous() and output.is_contiguous()):
+        return _attached(output, inputs, parameters, take)
+    # To change a view takes two copies of its gradient on the way back; what it is a view of is the layer's own.
+    whole = _attached(base, inputs, parameters, lambda given, gradient: take(given, gradient.reshape(shape)))
+    return whole.view(shape)
+
+
+def _attached(output: Tensor, inputs: Tensor, parameters: list[nn.Parameter], take: Take) -> Tensor:
     attached: Tensor = _Attached.apply(output, inputs.detach(), take, *parameters)  # type: ignore[no-untyped-call]
     return attached
