@@ -8,13 +8,14 @@ from attribution.record import RunRecord, Valuation
 
 if TYPE_CHECKING:
     from attribution.meter import InRunShapley
-    from attribution.objective import Objective
+    from attribution.objective import Minibatches, Objective
     from attribution.retraining import exact_retraining
     from attribution.scores import read_scores, score_totals
 
 __all__ = [
     "AttributionError",
     "InRunShapley",
+    "Minibatches",
     "Objective",
     "RunRecord",
     "Valuation",
@@ -25,6 +26,7 @@ __all__ = [
 
 _LAZY = {
     "InRunShapley": "attribution.meter",
+    "Minibatches": "attribution.objective",
     "Objective": "attribution.objective",
     "exact_retraining": "attribution.retraining",
     "read_scores": "attribution.scores",

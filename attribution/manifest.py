@@ -17,7 +17,19 @@ from torch.optim import Optimizer
 from attribution.errors import OptionError
 from attribution.record import MANIFEST_KEYS
 
-METER_KEYS = frozenset({"began_at", "ended_at", "method", "optimizer", "parameters", "versions"})
+METER_KEYS = frozenset(
+    {
+        "began_at",
+        "ended_at",
+        "method",
+        "optimizer",
+        "optimizer_steps",
+        "parameters",
+        "samples",
+        "skipped_steps",
+        "versions",
+    }
+)
 
 
 def checked_details(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -312,10 +312,10 @@ class InRunShapley:
         direct = next((window for window in self._windows if window.direct), None)
         average = direct.average(end) if direct is not None else None
         try:
-            parts = self._divide(start, end, average)
+            parts, whole = self._divide(start, end, average)
             for window in self._windows:
                 if window is direct and average is not None:
-                    window.step(end, self._rows, parts, average.nodes)
+                    window.step(end, self._rows, parts, average.nodes, whole)
                 else:
                     window.step(end, self._rows)
         except BaseException:
@@ -328,8 +328,10 @@ class InRunShapley:
         self._end, self._start = end, None
         self._bystanders.note()
 
-    def _divide(self, start: Tensor, end: Tensor, average: PathAverage | None) -> Floats:
-        """Divide the step; each part's value ``[contributors + 1, tasks]`` where there is an average to multiply by."""
+    def _divide(self, start: Tensor, end: Tensor, average: PathAverage | None) -> tuple[Floats, Floats]:
+        """Divide the step; where there is an average to multiply by, each part's value ``[contributors + 1, tasks]``
+        and what the whole displacement comes to ``[tasks]``.
+        """
         if self._displacements is not None:
             self._displacements.zero_()
         summed = [
@@ -340,11 +342,12 @@ class InRunShapley:
         parts = self._divider.divide(
             self._steps, start, end, gradients=gradients, displacements=summed, credited=credited
         )
+        whole: Floats = parts.sum(axis=0)
         if credited is not None:
             with self._space.at(start):  # where the rows' gradients were computed
                 scored = self._scores.score(self._steps, credited, None if self._ghost else parts[:-1])
             parts = np.concatenate([scored, parts[-1:]]) if self._ghost else parts
-        return parts
+        return parts, whole
 
     def _skip(self) -> None:
         """The gradients since the last step were thrown away, as a loss scaler does with infinite ones."""

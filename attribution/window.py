@@ -86,15 +86,23 @@ class Window:
         assert self._before is not None
         return self._average(self._start, self._before, end, self._points.here())
 
-    def step(self, end: Tensor, supplied: Integers, parts: Floats | None = None, nodes: int = 0) -> None:
+    def step(
+        self,
+        end: Tensor,
+        supplied: Integers,
+        parts: Floats | None = None,
+        nodes: int = 0,
+        whole: Floats | None = None,
+    ) -> None:
         """A step has led to `end` ``[P]``, where the model stands, with `supplied` ``[contributors]`` rows.
 
-        `parts` ``[parts, tasks]`` are its values where they are had at once, from an average over `nodes` nodes.
+        `parts` ``[parts, tasks]`` are its values where they are had at once, from an average over `nodes` nodes; the
+        path itself gave `whole` ``[tasks]``, which is their sum unless parts were found in another way.
         """
         self._steps += 1
         self._supplied += supplied
         if parts is not None:
-            self._close(self._points.here(), parts[:-1], parts[-1], nodes)
+            self._close(self._points.here(), parts[:-1], parts[-1], nodes, whole)
         elif self._steps == self.every:
             self._finish(end, self._points.here())
 
@@ -128,9 +136,9 @@ class Window:
             parts, nodes = -_products(self.displacements, average.gradients), average.nodes
         self._close(after, parts[:-1], parts[-1], nodes)
 
-    def _close(self, after: Evaluation, values: Floats, house: Floats, nodes: int) -> None:
+    def _close(self, after: Evaluation, values: Floats, house: Floats, nodes: int, whole: Floats | None = None) -> None:
         assert self._before is not None
-        self._book(self._before, after, values, house, nodes, self._steps, self._supplied)
+        self._book(self._before, after, values, house, nodes, self._steps, self._supplied, whole)
         self._supplied = np.zeros_like(self._supplied)
         self._start, self._before = None, after
 
@@ -143,10 +151,12 @@ class Window:
         nodes: int,
         length: int,
         supplied: Integers,
+        whole: Floats | None = None,
     ) -> None:
         self._points.check(values, house)
         gap = (before.losses - after.losses) - values.sum(axis=0) - house
-        self._budget.spend(gap, nodes)
+        # More nodes mend only what the path itself misses.
+        self._budget.spend(gap if whole is None else before.losses - after.losses - whole, nodes)
         self.values = self.values + values
         self.rows.append(
             Step(len(self.rows), before.losses, after.losses, values, house, gap, nodes, supplied.copy(), length)
