@@ -225,12 +225,10 @@ class DividedGradient:
 
     def spans(self, place: Place, span: slice) -> Tensor:
         """All parts ``[parts, n]`` of a stretch of a settled parameter, each stretch once a step."""
+        self._overwritten = True  # by the factor here, by coupled weight decay in an update rule
         parts = self.parts.dense(place)[:, span]
         factor = self._factors.get(place.name)
-        if factor is None:
-            return parts
-        self._overwritten = True
-        return parts.mul_(factor)
+        return parts if factor is None else parts.mul_(factor)
 
     def whole(self) -> Tensor:
         """All parts of all parameters as they count now, ``[parts, P]``, a copy: for checks on small models."""
