@@ -99,8 +99,11 @@ class InRunShapley:
         if memory not in MEMORY_MODES:
             raise OptionError(f"memory {memory!r} is not one of {', '.join(MEMORY_MODES)}")
         self._ghost, lengths = memory == "ghost", checked_every(every)
-        if self._ghost and (method == "exact" or lengths != [1]):
-            raise OptionError("memory='ghost' keeps no displacements: it goes with every=1 and not with method 'exact'")
+        if self._ghost and (method == "exact" or lengths != [1] or keep_displacements):
+            raise OptionError(
+                "memory='ghost' keeps no displacements: it goes with every=1, and not with method 'exact' or "
+                "keep_displacements"
+            )
         self._model, self._optimizer = model, optimizer
         self._space = ParameterSpace(model, optimizer)
         evaluator = Evaluator(model, self._space, objective)

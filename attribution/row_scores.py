@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from attribution.errors import UnscoredRowsError
+from attribution.errors import RecordError, UnscoredRowsError
 from attribution.ghost.factors import KeptBatch
 from attribution.ghost.gradients import DividedGradient
 from attribution.record import Floats
@@ -33,6 +33,8 @@ class RowScores:
     ) -> None:
         self._gradient, self._contributors, self._tasks = gradient, contributors, tasks
         self._path = path
+        if path is not None and Path(path).exists():  # now, and not when the first step has been taken
+            raise RecordError(f"{path}: exists; choose another file for the scores")
         self._writer: ScoreWriter | None = None
         self._pending: list[KeptBatch] = []
         self._passed_over = False

@@ -1,7 +1,7 @@
 """What metering costs: step times in one run, interleaved, as ratios to what training must do anyway.
 
     python scripts/bench/overhead.py [--model gpt|convolutions|perceptron] [--layers 4 --width 256 --vocabulary 8192]
-        [--rows 16 --context 128] [--contributors 8] [--tasks 1] [--validation 4 16] [--repeats 9] [--only path,plain]
+        [--rows 16 --context 128] [--contributors 8] [--tasks 1] [--validation 4 16] [--repeats 9] [--only 'plain;path']
     python scripts/bench/overhead.py --changes      # the meter without each thing that makes it fast
     python scripts/bench/overhead.py --memory       # peak memory of each loop, in processes of their own
     python scripts/bench/overhead.py --sweep contributors=2,8,32 --only 'plain;floor;path'

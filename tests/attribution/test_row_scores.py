@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from attribution import InRunShapley, RunRecord
-from attribution.errors import BatchError, OptionError, UnaccountedGradientError, UnscoredRowsError
+from attribution.errors import BatchError, OptionError, RecordError, UnaccountedGradientError, UnscoredRowsError
 from attribution.scores import ROW_GROUP, score_totals
 from tests.attribution import models
 from tests.attribution.oracle import contributor_gradients
-from tests.attribution.runs import OPTIMIZERS, batches, classifier
+from tests.attribution.runs import OPTIMIZERS, batches, classifier, objective
 
 NAMES = ["alice", "bob", "carol", "dave"]
 ROWS = 6
@@ -472,3 +472,25 @@ def test_ghost_memory_is_refused_where_displacements_are_needed(options: dict) -
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(OptionError, match="memory"):
         InRunShapley(model, optimizer, lambda m: m(batches(1, 1)[0][0]).sum(), NAMES, **{"memory": "ghost", **options})
+
+
+def test_a_file_of_scores_that_exists_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    path.write_text("somebody's")
+    model = classifier()
+    with pytest.raises(RecordError, match=r"scores\.parquet: exists"):
+        InRunShapley(model, torch.optim.SGD(model.parameters(), lr=0.1), objective(), ["alice"], scores=path)
+    assert path.read_text() == "somebody's"
+
+
+def test_ghost_memory_has_no_displacements_to_keep() -> None:
+    model = classifier()
+    with pytest.raises(OptionError, match="keep_displacements"):
+        InRunShapley(
+            model,
+            torch.optim.SGD(model.parameters(), lr=0.1),
+            objective(),
+            ["alice"],
+            memory="ghost",
+            keep_displacements=True,
+        )
