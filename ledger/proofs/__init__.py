@@ -1,0 +1,1 @@
+"""Proofs that need no database: a Merkle log over the entries, and signed checkpoints of it."""
