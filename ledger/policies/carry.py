@@ -5,6 +5,6 @@ from __future__ import annotations
 from ledger.policies.terms import Treated
 
 
-def carry(debt: int) -> Treated:
-    """Keep the debt."""
+def carry(debt: int, stake: int = 0) -> Treated:
+    """Keep the debt, and leave the stake alone."""
     return Treated(forgiven=0, owed=debt)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from ledger.errors import TermsError
-from ledger.money import Amount
+from ledger.money import Amount, Asset
+from ledger.policies import policy
+from ledger.policies.policy import BASIS, Policy
 
 Mode = Literal["pool", "rate"]
-Negative = Literal["floor", "carry"]
-BASIS = 10_000
+Negative = Literal["floor", "carry", "slash"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Terms:
     """What a settlement was agreed to be.
 
     `amount` is the budget of a pool, or the price of one nat. Raises `TermsError` for anything else than an amount
-    above zero, a known mode and treatment, and a fee of 0 to 10 000 basis points.
+    above zero, a known mode and treatment, a fee of 0 to 10 000 basis points, and policies of which each occurs once.
     """
 
     mode: Mode
@@ -27,26 +28,76 @@ class Terms:
     negative: Negative = "floor"
     fee_basis_points: int = 0
     partial: bool = False  # whether a run that stopped early may be settled
+    task: str | None = None  # settle this task's own, unweighted values
+    policies: tuple[Policy, ...] = ()  # applied in this order
 
     def __post_init__(self) -> None:
-        if self.mode not in ("pool", "rate"):
+        if self.mode not in get_args(Mode):
             raise TermsError("mode", f"{self.mode!r} is neither 'pool' nor 'rate'")
-        if self.negative not in ("floor", "carry"):
-            raise TermsError("negative values", f"{self.negative!r} is neither 'floor' nor 'carry'")
+        if self.negative not in get_args(Negative):
+            raise TermsError("negative values", f"{self.negative!r} is none of {', '.join(get_args(Negative))}")
         if not self.amount.minor:
             raise TermsError(self.mode, f"{self.amount} is nothing: the amount must be above zero")
-        if not 0 <= self.fee_basis_points <= BASIS:
-            raise TermsError("fee", f"{self.fee_basis_points} is not between 0 and {BASIS} basis points")
+        policy.basis_points("fee", self.fee_basis_points)
+        names = [one.name for one in self.policies]
+        for name in names:
+            if names.count(name) > 1:
+                raise TermsError(name, "can be agreed on once only")
+
+    @property
+    def asset(self) -> Asset:
+        """What the settlement pays in."""
+        return self.amount.asset
+
+    def stated(self) -> dict[str, Any]:
+        """The terms as JSON, amounts as decimal text of minor units."""
+        return {
+            "mode": self.mode,
+            "asset": self.asset.code,
+            "exponent": self.asset.exponent,
+            "amount": str(self.amount.minor),
+            "negative": self.negative,
+            "fee_basis_points": self.fee_basis_points,
+            "partial": self.partial,
+            "task": self.task,
+            "policies": policy.stated(self.policies),
+        }
 
     def __str__(self) -> str:
         price = f"pool of {self.amount}" if self.mode == "pool" else f"{self.amount} a nat"
-        partial = ", partial run" if self.partial else ""
-        return f"{price}, negative values: {self.negative}, fee {self.fee_basis_points} basis points{partial}"
+        also = [one.described(lambda minor: f"{self.asset.format(minor)} {self.asset}") for one in self.policies]
+        return ", ".join(
+            [
+                price,
+                *([f"task {self.task}"] if self.task else []),
+                f"negative values: {self.negative}",
+                f"fee {self.fee_basis_points} basis points",
+                *(["partial run"] if self.partial else []),
+                *also,
+            ]
+        )
+
+
+def read_terms(stated: Mapping[str, Any]) -> Terms:
+    """The terms that `Terms.stated` gave. Raises `TermsError`, and what bad amounts raise."""
+    try:
+        asset = Asset(stated["asset"], stated["exponent"])
+        return Terms(
+            mode=stated["mode"],
+            amount=Amount(int(stated["amount"]), asset),
+            negative=stated["negative"],
+            fee_basis_points=stated["fee_basis_points"],
+            partial=stated["partial"],
+            task=stated["task"],
+            policies=policy.read(stated["policies"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise TermsError("terms", f"cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
 class Worth:
-    """A run's valuation: ``improvement == sum(values) + house + gap``, in integers of 1e-12 nat."""
+    """A run's valuation, or several runs' or one task's: ``improvement == sum(values) + house + gap``, 1e-12 nat."""
 
     values: Mapping[str, int]  # by contributor
     house: int
@@ -71,10 +122,11 @@ class Division:
 
 @dataclass(frozen=True)
 class Treated:
-    """What a negative share comes to: forgiven (the house bears it) plus owed (a receivable) is all of it."""
+    """What a negative share comes to: forgiven (the house bears it), owed (a receivable) and slashed are all of it."""
 
     forgiven: int
     owed: int
+    slashed: int = 0  # from the contributor's stake
 
 
 def fee_of(amount: int, basis_points: int) -> int:

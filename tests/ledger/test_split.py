@@ -2,7 +2,9 @@ import random
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from apportionment.methods import TiesException
+from apportionment.methods import largest_remainder as hamilton
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ledger.split import largest_remainder, proportional
@@ -37,6 +39,15 @@ def test_a_larger_weight_never_gets_less(total: int, weights: dict[str, int]) ->
         for other in weights:
             if weights[one] > weights[other]:
                 assert parts[one] >= parts[other]
+
+
+@given(st.integers(1, 2**62), WEIGHTS)
+def test_a_public_package_divides_seats_alike(seats: int, weights: dict[str, int]) -> None:
+    try:
+        seated = hamilton(list(weights.values()), seats, fractions=True, parties=list(weights), tiesallowed=False)
+    except TiesException:
+        assume(False)  # it breaks ties by place, not by name
+    assert list(proportional(seats, weights).values()) == list(seated)
 
 
 def test_ties_go_to_the_first_name() -> None:
