@@ -47,6 +47,9 @@ def audit(session: Session, *, expect_head: str | None = None) -> Audit:
     readable = all(result.ok for result in results if result.name == checks.TYPES)
     sections: list[tuple[Claims, Callable[[], Iterable[Fault]]]] = [
         (checks.JOURNAL_CLAIMS, lambda: checks.journal_faults(session)),
+        (checks.ACCOUNT_CLAIMS, lambda: checks.account_faults(session)),
+        (checks.HOLD_CLAIMS, lambda: checks.hold_faults(session)),
+        (checks.PERIOD_CLAIMS, lambda: checks.period_faults(session)),
         (checks.HEAD_CLAIMS, lambda: checks.head_faults(session, expect_head)),
         (checks.REGISTRY_CLAIMS, lambda: checks.registry_faults(session)),
         (checks.RUN_CLAIMS, lambda: checks.run_faults(session)),

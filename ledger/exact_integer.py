@@ -13,29 +13,30 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from ledger.errors import AmountError, StoredAmountError
 
 DIGITS = 78  # 2**256 - 1 has 78 digits
-_BOUND = 10**DIGITS
+BALANCE_DIGITS = 97  # of sums: as many of the largest amount as a 64-bit counter can count
 
 
-def encode(value: int) -> str:
+def encode(value: int, digits: int = DIGITS) -> str:
     """Text that sorts as the number does: ``p`` and 78 digits, or ``n`` and the digits' complement to 10**78."""
-    if not -_BOUND < value < _BOUND:
-        raise AmountError(str(value), f"has more than {DIGITS} digits")
-    return f"p{value:0{DIGITS}d}" if value >= 0 else f"n{_BOUND + value:0{DIGITS}d}"
+    bound: int = 10**digits
+    if not -bound < value < bound:
+        raise AmountError(str(value), f"has more than {digits} digits")
+    return f"p{value:0{digits}d}" if value >= 0 else f"n{bound + value:0{digits}d}"
 
 
-def decode(stored: object) -> int:
+def decode(stored: object, digits: int = DIGITS) -> int:
     """The number that a database holds, as text or NUMERIC. Raises `StoredAmountError` for anything else."""
     if isinstance(stored, Decimal) and stored == stored.to_integral_value():
         return int(stored)
-    if isinstance(stored, str) and re.fullmatch(f"[np][0-9]{{{DIGITS}}}", stored):
-        digits = int(stored[1:])
-        if stored[0] == "p" or digits:
-            return digits if stored[0] == "p" else digits - _BOUND
+    if isinstance(stored, str) and re.fullmatch(f"[np][0-9]{{{digits}}}", stored):
+        number = int(stored[1:])
+        if stored[0] == "p" or number:
+            return number if stored[0] == "p" else number - 10**digits
     raise StoredAmountError(str(stored))
 
 
 class ExactInteger(TypeDecorator[int]):
-    """A signed whole number of up to 78 digits: NUMERIC(78, 0) on PostgreSQL, sortable text elsewhere.
+    """A signed whole number of up to 78 digits, or as many as said: NUMERIC on PostgreSQL, sortable text elsewhere.
 
     SQLite's own integers end at 2**63 - 1 and its NUMERIC columns turn into floats, so neither may hold money.
     """
@@ -43,24 +44,28 @@ class ExactInteger(TypeDecorator[int]):
     impl = String
     cache_ok = True
 
+    def __init__(self, digits: int = DIGITS) -> None:
+        super().__init__()
+        self.digits = digits
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """NUMERIC where it is exact, text elsewhere."""
         exact = dialect.name == "postgresql"
-        return dialect.type_descriptor(Numeric(DIGITS, 0) if exact else String(DIGITS + 1))
+        return dialect.type_descriptor(Numeric(self.digits, 0) if exact else String(self.digits + 1))
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
-        """To the database. Raises `AmountError` beyond 78 digits."""
+        """To the database. Raises `AmountError` beyond its digits."""
         if value is None:
             return None
-        text = encode(value)
+        text = encode(value, self.digits)
         return Decimal(value) if dialect.name == "postgresql" else text
 
     def process_literal_param(self, value: int | None, dialect: Dialect) -> str:
         """To a literal inside a CHECK constraint."""
         if value is None:
             return "NULL"
-        return str(value) if dialect.name == "postgresql" else encode(value)
+        return str(value) if dialect.name == "postgresql" else encode(value, self.digits)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
         """From the database. Raises `StoredAmountError`."""
-        return None if value is None else decode(value)
+        return None if value is None else decode(value, self.digits)

@@ -1,45 +1,46 @@
-"""The journal, and its only writer: balanced per commodity, append-only, chained by hash.
-
-An entry's two hashes, both over canonical JSON (RFC 8785) with amounts as decimal text::
-
-    content = SHA-256({"kind", "subject", "payload": SHA-256(payload), "postings": [...], "reverses"})
-    hash    = SHA-256({"sequence", "recorded_at", "key", "content", "previous"})
-
-`content` says what was asked for, so that the same request with the same key can be told from another; `hash` puts
-it in its place behind the entry before. The first entry's `previous` is 64 zeros.
-"""
+"""The journal, and its only writer: balanced per commodity, append-only, chained by hash (`ledger/canonical.py`)."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
 
-import rfc8785
-from sqlalchemy import insert, update
+from sqlalchemy import func, insert, tuple_, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from ledger.errors import IdempotencyConflictError, ReversalError, UnbalancedEntryError, UnknownEntryError
-from ledger.instants import format_instant
-from ledger.models import REGISTRY, Account, Entry, Head, Posting
+from ledger import accounts
+from ledger.batches import batches
+from ledger.canonical import (
+    GENESIS,
+    Request,
+    canonical,
+    content_hash,
+    entry_hash,
+    part_leaf,
+    posting_leaf,
+    root_of,
+)
+from ledger.errors import (
+    AccountLimitError,
+    AccountShutError,
+    FutureEventError,
+    IdempotencyConflictError,
+    ReversalError,
+    UnbalancedEntryError,
+    UnknownEntryError,
+)
+from ledger.instants import format_instant, parse_instant
+from ledger.lines import Line, imbalance, merged, mirrored
+from ledger.models import REGISTRY, Entry, Head, Part, Period, Posting
 
-GENESIS = "0" * 64
 REVERSAL = "reversal"
 _REGISTRY_KINDS = frozenset(row.entry_kind for row in REGISTRY)
-
-Side = Literal["debit", "credit"]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of an entry to be: a positive amount on one side of an account."""
-
-    account: str
-    commodity: str
-    side: Side
-    amount: int
+_BATCH = 400  # accounts of one query
+_ROWS = 10_000  # rows of one insert
 
 
 @dataclass(frozen=True)
@@ -50,57 +51,6 @@ class Posted:
     repeated: bool
 
 
-def debit(account: str, commodity: str, amount: int) -> Line:
-    """A line on the debit side; a negative amount goes to the other side."""
-    return Line(account, commodity, "debit" if amount >= 0 else "credit", abs(amount))
-
-
-def credit(account: str, commodity: str, amount: int) -> Line:
-    """A line on the credit side; a negative amount goes to the other side."""
-    return debit(account, commodity, -amount) if amount else Line(account, commodity, "credit", 0)
-
-
-def canonical(value: Mapping[str, Any]) -> str:
-    """Canonical JSON of a payload."""
-    return rfc8785.dumps(dict(value)).decode()
-
-
-def content_hash(kind: str, subject: str, payload: str, lines: Iterable[Line], reverses: int | None) -> str:
-    """SHA-256 of what a request asks for, hexadecimal."""
-    postings = [
-        {"account": line.account, "commodity": line.commodity, "side": line.side, "amount": str(line.amount)}
-        for line in lines
-    ]
-    body: dict[str, Any] = {
-        "kind": kind,
-        "subject": subject,
-        "payload": hashlib.sha256(payload.encode()).hexdigest(),
-        "postings": postings,
-        "reverses": reverses,
-    }
-    return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
-
-
-def entry_hash(sequence: int, recorded_at: str, key: str, content: str, previous: str) -> str:
-    """SHA-256 that chains an entry to the one before, hexadecimal."""
-    body: dict[str, Any] = {
-        "sequence": sequence,
-        "recorded_at": recorded_at,
-        "key": key,
-        "content": content,
-        "previous": previous,
-    }
-    return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
-
-
-def imbalance(lines: Iterable[Line]) -> dict[str, tuple[int, int]]:
-    """The commodities whose debits and credits differ, with both sums."""
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for line in lines:
-        sums[line.commodity][line.side == "credit"] += line.amount
-    return {commodity: (left, right) for commodity, (left, right) in sums.items() if left != right}
-
-
 def post(
     session: Session,
     *,
@@ -108,46 +58,64 @@ def post(
     subject: str,
     key: str,
     payload: Mapping[str, Any],
+    parts: Sequence[tuple[str, Mapping[str, Any]]] = (),
     lines: Sequence[Line] = (),
+    event_at: date | datetime | str | None = None,
+    reason: str | None = None,
+    reference: str | None = None,
     reverses: int | None = None,
 ) -> Posted:
-    """Append an entry. Lines of nothing are left out.
+    """Append an entry. Lines of one account are merged, lines of nothing left out.
 
-    The same key with the same content again returns the first entry. Raises `IdempotencyConflictError` for the same key
-    with other content and `UnbalancedEntryError`.
+    `parts` are what the entry says about single contributors, as (contributor, payload). `event_at` is when it
+    happened, if not now; in a closed period it is booked forward, to now. The same key with the same content again
+    returns the first entry. Raises `IdempotencyConflictError` for the same key with other content,
+    `UnbalancedEntryError`, `AccountError`, `AccountLimitError`, `AccountShutError`, `InstantError`, `FutureEventError`.
     """
-    lines = [line for line in lines if line.amount]
+    lines = merged(lines)
     for commodity, (left, right) in imbalance(lines).items():
         raise UnbalancedEntryError(kind, commodity, left, right)
-    text = canonical(payload)
-    content = content_hash(kind, subject, text, lines, reverses)
-    # Locking the head first makes writers queue up, on servers too.
-    head = session.exec(select(Head).with_for_update()).first()
-    earlier = session.exec(select(Entry).where(Entry.key == key)).first()
-    if earlier is not None:
-        if earlier.content != content:
-            raise IdempotencyConflictError(key, earlier.sequence)
-        return Posted(earlier, repeated=True)
+    stated_at = None if event_at is None else parse_instant(event_at)
+    request = Request(kind, subject, canonical(dict(payload)), stated_at, reason, reference, reverses)
+    texts = [(contributor, canonical(dict(part))) for contributor, part in parts]
+    roots = (root_of(part_leaf(*part) for part in texts), root_of(map(posting_leaf, lines)))
+    content = content_hash(request, *roots)
+    # Locking the head makes writers queue up, on servers too (`Ledger.writing` has done so before anything was read).
+    head = session.exec(select(Head).with_for_update().execution_options(populate_existing=True)).first()
     sequence, previous = (head.count + 1, head.hash) if head else (1, GENESIS)
-    recorded_at = format_instant(session.info["clock"]())
+    recorded_at = _now(session, previous)
     made = Entry(
         sequence=sequence,
         kind=kind,
         subject=subject,
         recorded_at=recorded_at,
+        event_at=_event_at(session, kind, stated_at, recorded_at),
+        stated_at=stated_at,
+        reason=reason,
+        reference=reference,
         key=key,
-        payload=text,
+        payload=request.payload,
         content=content,
         previous=previous,
-        hash=entry_hash(sequence, recorded_at, key, content, previous),
         reverses=reverses,
+        hash="",
     )
-    session.add(made)
-    session.flush()
-    _open_accounts(session, lines)
-    if lines:
-        rows = [{"entry": sequence, "line": number, **line.__dict__} for number, line in enumerate(lines, start=1)]
-        session.connection().execute(insert(Posting), rows)
+    made.hash = entry_hash(sequence, recorded_at, made.event_at, key, content, previous)
+    earlier = _claim(session, made)
+    if earlier is not None:
+        if earlier.content != content:
+            raise IdempotencyConflictError(key, earlier.sequence)
+        return Posted(earlier, repeated=True)
+    made = entry(session, sequence)
+    _insert(
+        session,
+        Part,
+        (
+            {"entry": sequence, "number": number, "contributor": contributor, "payload": text}
+            for number, (contributor, text) in enumerate(texts, start=1)
+        ),
+    )
+    _insert(session, Posting, _postings(session, sequence, lines))
     if head is None:
         session.add(Head(id=1, count=sequence, hash=made.hash))
         session.flush()
@@ -156,31 +124,45 @@ def post(
     return Posted(made, repeated=False)
 
 
-def reverse(session: Session, sequence: int, reason: str) -> Posted:
+def reverse(session: Session, sequence: int, reason: str, *, event_at: date | datetime | str | None = None) -> Posted:
     """Append the mirror image of an entry. Asking again for the same reason returns the first reversal.
 
-    Raises `UnknownEntryError`, and `ReversalError` for an entry that was reversed before, is a reversal itself, or
-    moved nothing.
+    Raises `UnknownEntryError`, `ReversalError` for an entry that was reversed before, is a reversal itself, or
+    moved nothing, and `AccountLimitError` where what it gave is no longer there.
     """
     original = entry(session, sequence)
     if original.kind == REVERSAL or original.kind in _REGISTRY_KINDS:
         raise ReversalError(sequence, f"it is a {original.kind} entry")
-    mirrored = [
-        replace(line, side="credit" if line.side == "debit" else "debit") for line in lines_of(session, sequence)
-    ]
     earlier = reversal_of(session, sequence)
-    payload = {"reverses": sequence, "reason": reason}
-    if earlier is not None and earlier.payload != canonical(payload):
+    if earlier is not None and earlier.reason != reason:
         raise ReversalError(sequence, f"entry {earlier.sequence} reversed it")
     return post(
         session,
         kind=REVERSAL,
         subject=original.subject,
         key=f"reversal:{sequence}",
-        payload=payload,
-        lines=mirrored,
+        payload={"reverses": sequence},
+        lines=mirrored(lines_of(session, sequence)),
+        event_at=event_at,
+        reason=reason,
         reverses=sequence,
     )
+
+
+# Reading
+
+
+def entry(session: Session, sequence: int) -> Entry:
+    """The entry with this number. Raises `UnknownEntryError`."""
+    found = session.get(Entry, sequence)
+    if found is None:
+        raise UnknownEntryError(sequence)
+    return found
+
+
+def by_key(session: Session, key: str) -> Entry | None:
+    """The entry that a request with this key made, if any."""
+    return session.exec(select(Entry).where(Entry.key == key)).first()
 
 
 def reversal_of(session: Session, sequence: int) -> Entry | None:
@@ -194,40 +176,12 @@ def lines_of(session: Session, sequence: int) -> list[Line]:
     return [Line(row.account, row.commodity, row.side, row.amount) for row in rows]  # type: ignore[arg-type]
 
 
-def entry(session: Session, sequence: int) -> Entry:
-    """The entry with this number. Raises `UnknownEntryError`."""
-    found = session.get(Entry, sequence)
-    if found is None:
-        raise UnknownEntryError(sequence)
-    return found
-
-
-def balances(session: Session, account: str, *, before: int | None = None) -> dict[str, int]:
-    """Debits minus credits of an account, by commodity; with `before`, only of the entries ahead of that one."""
-    query = select(Posting.commodity, Posting.side, Posting.amount).where(Posting.account == account)
-    if before is not None:
-        query = query.where(Posting.entry < before)
-    sums: dict[str, int] = defaultdict(int)
-    for commodity, side, amount in session.exec(query):
-        sums[commodity] += amount if side == "debit" else -amount
-    return dict(sums)
-
-
-def balances_by_contributor(
-    session: Session, kind: str, commodity: str, *, before: int | None = None
-) -> dict[str, int]:
-    """Debits minus credits of all accounts of a kind that contributors own, in one commodity."""
-    query = (
-        select(Account.contributor, Posting.side, Posting.amount)
-        .join(Posting, col(Posting.account) == col(Account.name))
-        .where(Account.kind == kind, Posting.commodity == commodity)
-    )
-    if before is not None:
-        query = query.where(Posting.entry < before)
-    sums: dict[str, int] = defaultdict(int)
-    for contributor, side, amount in session.exec(query):
-        sums[contributor or ""] += amount if side == "debit" else -amount
-    return dict(sums)
+def parts_of(session: Session, sequence: int, contributor: str | None = None) -> Iterator[Part]:
+    """What an entry says about single contributors, in its order, or about one of them."""
+    query = select(Part).where(Part.entry == sequence)
+    if contributor is not None:
+        query = query.where(Part.contributor == contributor)
+    yield from session.exec(query.order_by(col(Part.number)).execution_options(yield_per=1000))
 
 
 def head(session: Session) -> tuple[int, str]:
@@ -236,15 +190,79 @@ def head(session: Session) -> tuple[int, str]:
     return (row.count, row.hash) if row else (0, GENESIS)
 
 
-def _open_accounts(session: Session, lines: Iterable[Line]) -> None:
-    names = sorted({line.account for line in lines})
-    known: set[str] = set()
-    for start in range(0, len(names), 500):
-        known.update(session.exec(select(Account.name).where(col(Account.name).in_(names[start : start + 500]))))
-    rows = []
-    for name in names:
-        if name not in known:
-            kind, _, contributor = name.partition(":")
-            rows.append({"name": name, "kind": kind, "contributor": contributor or None})
-    if rows:
-        session.connection().execute(insert(Account), rows)
+# Writing
+
+
+def _now(session: Session, previous: str) -> str:
+    """The present moment, or the last entry's where the clock went back: entries are recorded in order."""
+    now = format_instant(session.info["clock"]())
+    last = session.exec(select(Entry.recorded_at).where(Entry.hash == previous)).first()
+    return max(now, last or now)
+
+
+def _event_at(session: Session, kind: str, stated_at: str | None, recorded_at: str) -> str:
+    if stated_at is None:
+        return recorded_at
+    if stated_at > recorded_at:
+        raise FutureEventError(kind, stated_at, recorded_at)
+    closed = session.exec(select(func.max(Period.through))).first()
+    return recorded_at if closed is not None and stated_at <= closed else stated_at
+
+
+def _claim(session: Session, made: Entry) -> Entry | None:
+    """Insert the entry, or return the one that has its key: the database decides, whoever else is writing."""
+    values, connection = made.model_dump(), session.connection()
+    try:
+        if connection.dialect.name == "postgresql":
+            claim = postgresql.insert(Entry).values(values).on_conflict_do_nothing(index_elements=["key"])
+            if connection.execute(claim.returning(col(Entry.sequence))).first() is not None:
+                return None
+        else:
+            connection.execute(insert(Entry).values(values))
+            return None
+    except IntegrityError:
+        # SQLite undoes the one statement and the transaction goes on; it may have been another rule than the key.
+        earlier = session.exec(select(Entry).where(Entry.key == made.key)).first()
+        if earlier is None:
+            raise
+        return earlier
+    return session.exec(select(Entry).where(Entry.key == made.key)).one()
+
+
+def _postings(session: Session, sequence: int, lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
+    touched = accounts.accounts_of(session, lines, sequence)
+    for name, commodity in accounts.shut(session):
+        if (name, commodity) in touched:
+            raise AccountShutError(name, commodity, accounts.state(session, name, commodity))
+    balances = last_balances(session, touched)
+    for number, line in enumerate(lines, start=1):
+        account = touched[line.account, line.commodity]
+        balance = balances.get((line.account, line.commodity), 0) + _on_normal_side(line, account.normal_side)
+        if account.floor is not None and balance < account.floor:
+            raise AccountLimitError(line.account, line.commodity, balance, account.floor)
+        yield {"entry": sequence, "line": number, **line.__dict__, "balance": balance}
+
+
+def last_balances(session: Session, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The present balance of each of these accounts that has one, on its normal side."""
+    found: dict[tuple[str, str], int] = {}
+    for batch in batches(keys, _BATCH):
+        named = tuple_(col(Posting.account), col(Posting.commodity))
+        newest = (
+            select(Posting.account, Posting.commodity, func.max(Posting.entry))
+            .where(named.in_(batch))
+            .group_by(col(Posting.account), col(Posting.commodity))
+        )
+        place = tuple_(col(Posting.account), col(Posting.commodity), col(Posting.entry))
+        for posting in session.exec(select(Posting).where(place.in_(newest))):
+            found[posting.account, posting.commodity] = posting.balance
+    return found
+
+
+def _on_normal_side(line: Line, normal_side: str) -> int:
+    return line.amount if line.side == normal_side else -line.amount
+
+
+def _insert(session: Session, table: Any, rows: Iterable[dict[str, Any]]) -> None:
+    for batch in batches(rows, _ROWS):
+        session.connection().execute(insert(table), batch)

@@ -14,10 +14,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TypeVar
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert
 from sqlmodel import Session, col, select
 
-from ledger import journal
+from ledger import journal, personal
+from ledger.canonical import canonical
 from ledger.errors import (
     AssetError,
     ConsentError,
@@ -43,6 +44,7 @@ from ledger.models import (
     Entry,
     Objective,
     ObjectiveTask,
+    PersonalData,
     RegistryRow,
     Setting,
 )
@@ -97,8 +99,8 @@ class RegisteredObjective:
 
 def start(session: Session, tolerance: str) -> None:
     """The first entries of a new ledger: its settings, and the commodity nat. Raises `SettingError`."""
-    _register(session, Setting(name=TOLERANCE, value=_tolerance(tolerance), entry=0))
-    _register(session, Commodity(code=NAT, exponent=NAT_EXPONENT, entry=0))
+    register(session, Setting(name=TOLERANCE, value=_tolerance(tolerance), entry=0))
+    register(session, Commodity(code=NAT, exponent=NAT_EXPONENT, entry=0))
 
 
 def tolerance(session: Session) -> str:
@@ -126,7 +128,7 @@ def use_asset(session: Session, asset: Asset) -> Commodity:
     """The asset as a commodity of this ledger, made at its first use. Raises `AssetError` if its exponent changed."""
     known = session.get(Commodity, asset.code)
     if known is None:
-        return _register(session, Commodity(code=asset.code, exponent=asset.exponent, entry=0))
+        return register(session, Commodity(code=asset.code, exponent=asset.exponent, entry=0))
     if known.exponent != asset.exponent:
         raise AssetError(asset.code, f"has {known.exponent} decimals in this ledger, not {asset.exponent}")
     return known
@@ -143,10 +145,14 @@ def add_contributor(session: Session, id: str, name: str | None = None) -> Contr
     identifier("contributor", id)
     known = session.get(Contributor, id)
     if known is not None:
-        if known.name != (name or id):
+        if personal.name_of(session, id) != (name or id):
             raise DuplicateError("contributor", id)
         return known
-    return _register(session, Contributor(id=id, name=name or id, entry=0))
+    salt, commitment = personal.commit(name or id)
+    made = register(session, Contributor(id=id, name_commitment=commitment, entry=0))
+    session.add(PersonalData(contributor=id, name=name or id, salt=salt))
+    session.flush()
+    return made
 
 
 def contributor(session: Session, id: str) -> Contributor:
@@ -194,7 +200,7 @@ def register_dataset(
         raise DuplicateDatasetError(twin.fingerprint, twin.contributor, twin.name, twin.entry)
     overlaps = overlaps_of(session, found)
     last = session.exec(select(Dataset.id).order_by(col(Dataset.id).desc())).first()
-    dataset = _register(
+    dataset = register(
         session,
         Dataset(
             id=(last or 0) + 1,
@@ -294,7 +300,7 @@ def _change_consent(session: Session, dataset: Dataset, change: str, at: str) ->
     if change == "withdrawn" and not given:
         raise ConsentError(dataset.fingerprint, "is not given, so it cannot be withdrawn")
     row = Consent(dataset=dataset.fingerprint, change=change, effective_at=at, entry=0)
-    return _register(session, row, key=f"consent:{dataset.fingerprint}:{len(earlier) + 1}")
+    return register(session, row, key=f"consent:{dataset.fingerprint}:{len(earlier) + 1}")
 
 
 # Objectives
@@ -315,7 +321,7 @@ def add_objective(session: Session, id: str, tasks: Sequence[Task]) -> Registere
         if task.name in {other.name for other in tasks[:number]}:
             raise DuplicateError("task", task.name)
         _weight(task.name, task.weight)
-    objective = _register(session, Objective(id=id, task_count=len(tasks), entry=0))
+    objective = register(session, Objective(id=id, task_count=len(tasks), entry=0))
     rows: list[ObjectiveTask] = []
     leaks: dict[str, list[Overlap]] = {}
     for task in tasks:
@@ -335,7 +341,7 @@ def add_objective(session: Session, id: str, tasks: Sequence[Task]) -> Registere
             source=_source(task.paths, task.text_field, task.encoding),
             entry=0,
         )
-        rows.append(_register(session, row))
+        rows.append(register(session, row))
     return RegisteredObjective(objective, rows, leaks)
 
 
@@ -380,10 +386,18 @@ def recorded_at(session: Session, row: RegistryRow) -> str:
     return entry.recorded_at if entry else ""
 
 
-def _register(session: Session, row: R, key: str | None = None) -> R:
+def register(
+    session: Session, row: R, *, key: str | None = None, reason: str | None = None, repeatable: bool = False
+) -> R:
+    """Add a row and the entry that commits to it. What may be said again of the same subject is `repeatable`."""
     kind = row.entry_kind
     subject = row.subject()
-    posted = journal.post(session, kind=kind, subject=subject, key=key or f"{kind}:{subject}", payload=row.payload())
+    if repeatable:
+        said = select(func.count()).where(Entry.kind == kind, Entry.subject == subject)
+        key = f"{kind}:{subject}:{session.exec(said).one() + 1}"
+    posted = journal.post(
+        session, kind=kind, subject=subject, key=key or f"{kind}:{subject}", payload=row.payload(), reason=reason
+    )
     row.entry = posted.entry.sequence
     session.add(row)
     session.flush()
@@ -391,7 +405,7 @@ def _register(session: Session, row: R, key: str | None = None) -> R:
 
 
 def _source(paths: Sequence[str], text_field: str, encoding: str) -> str:
-    return journal.canonical({"paths": [str(path) for path in paths], "text_field": text_field, "encoding": encoding})
+    return canonical({"paths": [str(path) for path in paths], "text_field": text_field, "encoding": encoding})
 
 
 def _batches(found: Fingerprint) -> Iterator[dict[bytes, int]]:

@@ -15,8 +15,9 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from ledger import journal, registry
+from ledger import balances, journal, registry
 from ledger import valuation as valuations
+from ledger.balances import Moment
 from ledger.errors import (
     GapToleranceError,
     LedgerError,
@@ -28,8 +29,8 @@ from ledger.errors import (
     SettledAlreadyError,
     UnknownRunError,
 )
-from ledger.journal import Line, credit, debit
-from ledger.models import Commodity, Entry, Run, Settlement
+from ledger.lines import Line, credit, debit
+from ledger.models import Commodity, Entry, Run, SettledRun, Settlement
 from ledger.money import Amount, Asset
 from ledger.policies import MODES, TREATMENTS
 from ledger.policies.terms import Mode, Negative, Terms, Worth
@@ -113,12 +114,14 @@ def settle(session: Session, run: str, terms: Terms, *, dry_run: bool = False) -
         subject=booked.id,
         key=f"{KIND}:{booked.id}:{attempt}",
         payload=payload(booked.id, attempt, funding, terms, outcome),
+        parts=parts(outcome),
         lines=lines(outcome, asset),
     )
     settlement = Settlement(
         entry=posted.entry.sequence,
         funding=funding,
-        run=booked.id,
+        subject=booked.id,
+        policies="[]",
         attempt=attempt,
         mode=terms.mode,
         asset=asset,
@@ -128,6 +131,8 @@ def settle(session: Session, run: str, terms: Terms, *, dry_run: bool = False) -
         partial=terms.partial,
     )
     session.add(settlement)
+    session.flush()
+    session.add(SettledRun(settlement=settlement.entry, run=booked.id))
     session.flush()
     return Settled(booked.id, terms, outcome, settlement, repeated=False)
 
@@ -240,11 +245,15 @@ def payload(run: str, attempt: int, funding: int | None, terms: Terms, outcome: 
         "fee": str(outcome.fee),
         "house": str(outcome.house),
         "gap": str(outcome.gap),
-        "payouts": [
-            {name: figure if name == "contributor" else str(figure) for name, figure in asdict(payout).items()}
-            for payout in outcome.payouts
-        ],
     }
+
+
+def parts(outcome: Outcome) -> list[tuple[str, dict[str, str]]]:
+    """What the settlement entry says of each contributor."""
+    return [
+        (payout.contributor, {name: str(figure) for name, figure in asdict(payout).items() if name != "contributor"})
+        for payout in outcome.payouts
+    ]
 
 
 # What was settled
@@ -257,7 +266,7 @@ def settlements(session: Session) -> list[Settlement]:
 
 def attempts(session: Session, run: str) -> Sequence[Settlement]:
     """A run's settlements in their order; all but the last are reversed."""
-    return session.exec(select(Settlement).where(Settlement.run == run).order_by(col(Settlement.attempt))).all()
+    return session.exec(select(Settlement).where(Settlement.subject == run).order_by(col(Settlement.attempt))).all()
 
 
 def settlement_of(session: Session, run: str) -> Settlement | None:
@@ -280,13 +289,16 @@ def outcome_of(session: Session, settlement: Settlement) -> Outcome:
     """A settlement's figures as its entry states them."""
     stated = json.loads(journal.entry(session, settlement.entry).payload)
     figures = ("value", "share", "netted", "paid", "forgiven", "carried")
-    payouts = [Payout(payout["contributor"], *(int(payout[name]) for name in figures)) for payout in stated["payouts"]]
+    payouts = []
+    for part in journal.parts_of(session, settlement.entry):
+        said = json.loads(part.payload)
+        payouts.append(Payout(part.contributor, *(int(said[name]) for name in figures)))
     return Outcome(payouts, *(int(stated[name]) for name in ("house", "gap", "fee", "funded")))
 
 
 def owed(session: Session, asset: str, *, before: int | None = None) -> dict[str, int]:
     """What each contributor owes from carried debts, minor units; with `before`, ahead of that entry."""
-    return journal.balances_by_contributor(session, "receivable", asset, before=before)
+    return balances.by_contributor(session, "receivable", asset, Moment(before=before))
 
 
 def _difference(first: Terms, now: Terms) -> str:
@@ -299,6 +311,6 @@ def _difference(first: Terms, now: Terms) -> str:
 
 def run_of(session: Session, settlement: Settlement) -> Run:
     """The run that was settled."""
-    booked = session.get(Run, settlement.run)
+    booked = session.get(Run, settlement.subject)
     assert booked is not None  # a foreign key holds it
     return booked

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from ledger import journal, registry, settlement, valuation
+from ledger import balances, journal, personal, registry, settlement, valuation
 from ledger.instants import format_instant
 from ledger.models import Commodity, Dataset
 from ledger.money import NAT, format_nats, format_units
@@ -126,7 +126,7 @@ def statement(session: Session, contributor: str) -> Statement:
     valued = [_valued(session, run.id, owner.id) for run in valuation.runs(session)]
     return Statement(
         contributor=owner.id,
-        name=owner.name,
+        name=personal.name_of(session, owner.id) or owner.id,
         made_at=now,
         datasets=supplied,
         runs=[run for run in valued if run is not None],
@@ -182,14 +182,14 @@ def _settlements(session: Session, run: str, contributor: str) -> list[SettledRu
 
 
 def _balances(session: Session, contributor: str) -> list[Balance]:
-    payable = journal.balances(session, f"payable:{contributor}")
-    receivable = journal.balances(session, f"receivable:{contributor}")
-    balances = []
+    payable = balances.balances(session, f"payable:{contributor}")
+    receivable = balances.balances(session, f"receivable:{contributor}")
+    found = []
     for code in sorted({*payable, *receivable} - {NAT}):
         commodity = session.get(Commodity, code)
         assert commodity is not None  # a foreign key holds it
-        balances.append(Balance(code, commodity.exponent, -payable.get(code, 0), receivable.get(code, 0)))
-    return balances
+        found.append(Balance(code, commodity.exponent, payable.get(code, 0), receivable.get(code, 0)))
+    return found
 
 
 def _share(value: int, improvement: int) -> Fraction | None:

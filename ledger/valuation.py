@@ -30,8 +30,8 @@ from ledger.errors import (
     UnknownRunError,
 )
 from ledger.instants import parse_instant
-from ledger.journal import Line, credit, debit
-from ledger.models import Contributor, Dataset, Run
+from ledger.lines import Line, credit, debit
+from ledger.models import Contributor, Dataset, Entry, Run
 from ledger.money import NAT, NAT_EXPONENT
 from ledger.policies.terms import Worth
 
@@ -139,6 +139,7 @@ def book_run(
         subject=record.identity,
         key=f"{KIND}:{record.identity}",
         payload=payload(valuation, stored_path),
+        parts=parts(valuation),
         lines=lines(valuation),
     )
     run = Run(
@@ -230,20 +231,26 @@ def lines(valuation: Valuation) -> list[Line]:
 
 
 def payload(valuation: Valuation, path: str) -> dict[str, Any]:
-    """What the valuation entry says."""
-    return {**valuation.model_dump(mode="json"), "path": path}
+    """What the valuation entry says of all contributors together."""
+    return {**valuation.model_dump(mode="json", exclude={"contributors"}), "path": path}
 
 
-def read_payload(text: str) -> Valuation:
-    """The valuation that an entry's payload states. Raises `ValueError` where it states none."""
-    stated = json.loads(text)
+def parts(valuation: Valuation) -> list[tuple[str, dict[str, Any]]]:
+    """What the valuation entry says of each contributor."""
+    return [(part.contributor, part.model_dump(mode="json")) for part in valuation.contributors]
+
+
+def read_entry(session: Session, entry: Entry) -> Valuation:
+    """The valuation that an entry states. Raises `ValueError` where it states none."""
+    stated = json.loads(entry.payload)
     stated.pop("path")
-    return Valuation.model_validate(stated)
+    contributors = [json.loads(part.payload) for part in journal.parts_of(session, entry.sequence)]
+    return Valuation.model_validate({**stated, "contributors": contributors})
 
 
 def valuation_of(session: Session, run: Run) -> Valuation:
     """A booked run's valuation."""
-    return read_payload(journal.entry(session, run.entry).payload)
+    return read_entry(session, journal.entry(session, run.entry))
 
 
 def run(session: Session, identity: str) -> Run:

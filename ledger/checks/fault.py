@@ -13,7 +13,7 @@ from sqlmodel import Session, col
 
 from ledger.errors import StoredAmountError
 from ledger.exact_integer import decode
-from ledger.journal import Line
+from ledger.lines import Line
 from ledger.models import Entry, Posting
 
 Claims = Mapping[str, str]  # the names of checks, and what each claims

@@ -61,7 +61,7 @@ def _one(session: Session, row: _Stored) -> Iterator[Fault]:
         yield Fault(ROWS, f"{name}: entry {row.entry} is not its valuation entry")
         return
     try:
-        valuation = valuations.read_payload(entry.payload)
+        valuation = valuations.read_entry(session, entry)
     except (ValueError, KeyError, TypeError, AttributeError):
         yield Fault(ROWS, f"{name}: entry {row.entry} states no valuation")
         return

@@ -12,11 +12,11 @@ from ledger import journal, settlement
 from ledger.checks.fault import Fault, differences, line_faults, stated, stored_lines
 from ledger.errors import LedgerError, NoConsentError, SettingError, StoredAmountError
 from ledger.exact_integer import decode
-from ledger.journal import Line
+from ledger.lines import Line
 from ledger.models import Commodity, Entry, Run, Settlement
 from ledger.money import NAT_EXPONENT, Amount, Asset
 from ledger.policies.terms import Terms
-from ledger.valuation import Valuation, read_payload
+from ledger.valuation import Valuation, read_entry
 
 ROWS, ALLOWED, CONSENT, PAYOUTS, TOTALS = "settlements", "settlement rules", "consent", "payouts", "totals"
 SETTLEMENT_CLAIMS = {
@@ -32,7 +32,7 @@ _Row = dict[str, Any]
 
 def settlement_faults(session: Session) -> Iterator[Fault]:
     """What does not hold in the settlements."""
-    names = ("entry", "funding", "run", "attempt", "mode", "asset", "negative", "fee_basis_points", "partial")
+    names = ("entry", "funding", "subject", "attempt", "mode", "asset", "negative", "fee_basis_points", "partial")
     columns: Any = [getattr(Settlement, name) for name in names]
     amount = sa.type_coerce(col(Settlement.amount), sa.String)  # named by the check that meets it, where it is damaged
     query: Any = sa.select(*columns, amount).order_by(col(Settlement.entry))
@@ -47,15 +47,15 @@ def settlement_faults(session: Session) -> Iterator[Fault]:
 
 def _one(session: Session, row: _Row) -> Iterator[Fault]:
     sequence = row["entry"]
-    name = f"settlement of run {row['run']}"
+    name = f"settlement of run {row['subject']}"
     entry = session.get(Entry, sequence)
-    if entry is None or entry.kind != settlement.KIND or entry.subject != row["run"]:
+    if entry is None or entry.kind != settlement.KIND or entry.subject != row["subject"]:
         yield Fault(ROWS, f"{name}: entry {sequence} is not its entry")
         return
     said = stated(entry) or {}
     try:
         terms = _terms(session, row)
-        valuation, valued_by = _valuation(session, row["run"])
+        valuation, valued_by = _valuation(session, row["subject"])
     except (LedgerError, ValueError, KeyError, TypeError, AttributeError) as error:
         yield Fault(ROWS, f"{name}, entry {sequence}: {error}")
         return
@@ -78,19 +78,19 @@ def _one(session: Session, row: _Row) -> Iterator[Fault]:
     except (StoredAmountError, ZeroDivisionError, ValueError) as error:
         yield Fault(PAYOUTS, f"{name}, entry {sequence}: cannot be recomputed: {error}")
         return
-    wanted = settlement.payload(row["run"], row["attempt"], row["funding"], terms, outcome)
+    wanted = settlement.payload(row["subject"], row["attempt"], row["funding"], terms, outcome)
     for difference in differences(said, wanted):
         yield Fault(PAYOUTS, f"{name}: entry {sequence} and what is recomputed differ: {difference}")
     asset = terms.amount.asset.code
     yield from line_faults(session, PAYOUTS, name, sequence, settlement.lines(outcome, asset))
     if row["funding"] is not None:
         funding = session.get(Entry, row["funding"])
-        funded = settlement.funding_payload(row["run"], row["attempt"], outcome)
+        funded = settlement.funding_payload(row["subject"], row["attempt"], outcome)
         if funding is None or funding.kind != settlement.FUNDING or stated(funding) != funded:
             yield Fault(PAYOUTS, f"{name}: entry {row['funding']} is not its funding of {outcome.funded}")
         else:
             lines = settlement.funding_lines(outcome, asset)
-            yield from line_faults(session, PAYOUTS, f"funding of run {row['run']}", row["funding"], lines)
+            yield from line_faults(session, PAYOUTS, f"funding of run {row['subject']}", row["funding"], lines)
     elif outcome.funded:
         yield Fault(PAYOUTS, f"{name}: has no funding entry, but {outcome.funded} to pay")
     yield from _total_faults(session, name, sequence, terms, valuation)
@@ -109,12 +109,12 @@ def _valuation(session: Session, run: str) -> tuple[Valuation, int]:
     entry = session.get(Entry, sequence) if sequence is not None else None
     if entry is None:
         raise KeyError(f"run {run} is not booked")
-    return read_payload(entry.payload), entry.sequence
+    return read_entry(session, entry), entry.sequence
 
 
 def _attempt_faults(session: Session, name: str, row: _Row) -> Iterator[Fault]:
     numbers = select(Settlement.entry, Settlement.attempt).where(
-        Settlement.run == row["run"], Settlement.attempt < row["attempt"]
+        Settlement.subject == row["subject"], Settlement.attempt < row["attempt"]
     )
     earlier = session.exec(numbers.order_by(col(Settlement.attempt))).all()
     numbered = [attempt for _, attempt in earlier] == list(range(1, len(earlier) + 1))

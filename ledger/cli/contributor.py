@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ledger import registry
+from ledger import personal, registry
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
 from ledger.cli.output import say, say_json, table
 from ledger.database import Ledger
@@ -24,11 +24,11 @@ def add(
     """Add a contributor."""
     with Ledger.open(ledger) as books, books.writing() as session:
         added = registry.add_contributor(session, id, name)
-        entry = {"id": added.id, "name": added.name, "entry": added.entry}
+        entry = {"id": added.id, "name": personal.name_of(session, added.id), "entry": added.entry}
     if as_json:
         say_json(entry)
     else:
-        say(f"contributor {added.id} ({added.name}) is in entry {added.entry}")
+        say(f"contributor {added.id} ({entry['name']}) is in entry {added.entry}")
 
 
 @contributor.command("list", epilog="Example: ghostledger contributor list --json")
@@ -41,7 +41,7 @@ def list_(ledger: LedgerPlace = DEFAULT_LEDGER, as_json: AsJson = False) -> None
             found.append(
                 {
                     "id": row.id,
-                    "name": row.name,
+                    "name": personal.name_of(session, row.id),
                     "datasets": len(datasets),
                     "records": sum(dataset.record_count for dataset in datasets),
                     "bytes": sum(dataset.byte_count for dataset in datasets),

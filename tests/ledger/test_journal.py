@@ -8,10 +8,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
-from ledger import journal, registry
+from ledger import balances, journal, registry
 from ledger.database import Ledger
 from ledger.errors import IdempotencyConflictError, ReversalError, UnbalancedEntryError, UnknownEntryError
-from ledger.journal import Line, credit, debit
+from ledger.lines import Line, credit, debit
 from ledger.models import Entry, Row
 from ledger.money import Asset
 
@@ -43,8 +43,8 @@ def test_balances_are_exact_to_two_to_the_256(books: Ledger, amounts: list[int])
     with books.reading() as session:
         for number, amount in enumerate(amounts):
             move(session, amount, key=str(number))
-        assert journal.balances(session, "buyer") == {"EUR": sum(amounts)}
-        assert journal.balances(session, "escrow") == {"EUR": -sum(amounts)}
+        assert balances.balances(session, "buyer") == {"EUR": sum(amounts)}
+        assert balances.balances(session, "escrow") == {"EUR": -sum(amounts)}
 
 
 def test_a_negative_amount_goes_to_the_other_side() -> None:
@@ -57,7 +57,7 @@ def test_the_same_request_again_returns_the_first_entry(books: Ledger) -> None:
         first = move(session)
     with books.writing() as session:
         again = move(session)
-        assert journal.balances(session, "buyer") == {"EUR": 100}
+        assert balances.balances(session, "buyer") == {"EUR": 100}
     assert (again.repeated, again.entry.sequence) == (True, first.entry.sequence)
 
 
@@ -98,7 +98,7 @@ def test_a_reversal_takes_everything_back_once(books: Ledger) -> None:
     with books.writing() as session:
         sequence = move(session).entry.sequence
         reversal = journal.reverse(session, sequence, "typed twice")
-        assert journal.balances(session, "buyer") == {"EUR": 0}
+        assert balances.balances(session, "buyer") == {"EUR": 0}
         assert journal.reverse(session, sequence, "typed twice").entry.sequence == reversal.entry.sequence
         with pytest.raises(ReversalError, match="reversed it"):
             journal.reverse(session, sequence, "another reason")

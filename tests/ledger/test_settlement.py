@@ -37,7 +37,7 @@ def rate(amount: str = "1000.00 EUR", **options: Any) -> Terms:
 
 
 def balance(session: Session, account: str) -> int:
-    return journal.balances(session, account).get("EUR", 0)
+    return balances.balances(session, account).get("EUR", 0)
 
 
 def test_a_pool_becomes_payables(staffed: Ledger, book: Book) -> None:
@@ -293,7 +293,7 @@ def test_wei_amounts_beyond_64_bits_are_paid_exactly(staffed: Ledger, book: Book
     with staffed.writing() as session:
         budget = Amount.parse("115792089237316195423570985008687907853269984665640564039457.0 ETHX", exponent=18)
         settle(session, book(session, {"alice": 0.3, "bob": 0.2, "carol": 0.1}).run.id, Terms("pool", budget))
-        paid = [-journal.balances(session, f"payable:{name}")["ETHX"] for name in ("alice", "bob", "carol")]
+        paid = [-balances.balances(session, f"payable:{name}")["ETHX"] for name in ("alice", "bob", "carol")]
     assert sum(paid) == budget.minor
 
 

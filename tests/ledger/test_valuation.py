@@ -230,7 +230,7 @@ def test_a_reversed_run_has_no_value(staffed: Ledger, tmp_path: Path) -> None:
     path = synthetic_record({"alice": [0.5]}).save(tmp_path / "run")
     with staffed.writing() as session:
         journal.reverse(session, book_run(session, path).run.entry, "wrong data")
-        assert journal.balances(session, "value:alice") == {"nat": 0}
+        assert balances.balances(session, "value:alice") == {"nat": 0}
         with pytest.raises(RunReversedError):
             book_run(session, path)
 

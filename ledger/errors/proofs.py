@@ -1,0 +1,57 @@
+"""Errors of proofs, checkpoints and keys."""
+
+from __future__ import annotations
+
+from ledger.errors.base import LedgerError
+
+
+class ProofError(LedgerError):
+    """Root of what is wrong with a proof, a signature or a checkpoint."""
+
+
+class TreeSizeError(ProofError):
+    """A proof was asked for about a leaf, or an older tree, that is not in the tree."""
+
+    def __init__(self, asked: int, size: int) -> None:
+        self.asked, self.size = asked, size
+        super().__init__(f"{asked} lies outside the tree of {size} leaves")
+
+
+class InclusionProofError(ProofError):
+    """A proof does not show that a leaf is in a tree; the index counts from 0."""
+
+    def __init__(self, index: int, size: int, reason: str) -> None:
+        self.index, self.size, self.reason = index, size, reason
+        super().__init__(f"the proof that leaf {index} is in the tree of {size} leaves fails: {reason}")
+
+
+class ConsistencyProofError(ProofError):
+    """A proof does not show that a tree continues an older one."""
+
+    def __init__(self, older: int, newer: int, reason: str) -> None:
+        self.older, self.newer, self.reason = older, newer, reason
+        super().__init__(f"the proof that a tree of {newer} leaves continues one of {older} fails: {reason}")
+
+
+class KeyFormatError(ProofError):
+    """A text is not a key for notes."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"this is no key: {reason}")
+
+
+class NoteFormatError(ProofError):
+    """A text is not a signed note."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"this is no signed note: {reason}")
+
+
+class SignatureError(ProofError):
+    """A note's signatures do not hold, or are by others."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the note cannot be trusted: {reason}")

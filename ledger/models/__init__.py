@@ -1,0 +1,71 @@
+"""The tables, a subject a module. Rows are only ever added; each registry row names the entry that committed to it.
+
+The journal (`entries`, `parts`, `postings`) is the truth. The other tables hold what its payloads say in a form that
+can be queried and constrained; the audit compares the two. Instants are text (`ledger/instants.py`), amounts
+`ExactInteger`.
+"""
+
+from ledger.models.base import RegistryRow, Row
+from ledger.models.holds import Hold, HoldChange
+from ledger.models.journal import Account, AccountChange, Entry, Head, Part, Period, Posting
+from ledger.models.registry import (
+    Commodity,
+    Consent,
+    Contributor,
+    Dataset,
+    DatasetRecord,
+    Estate,
+    Group,
+    Objective,
+    ObjectiveTask,
+    PersonalData,
+    Setting,
+)
+from ledger.models.settlements import Dispute, Resolution, Run, SettledRun, Settlement
+
+REGISTRY: tuple[type[RegistryRow], ...] = (
+    Setting,
+    Commodity,
+    Contributor,
+    Estate,
+    Group,
+    Dataset,
+    Consent,
+    Objective,
+    ObjectiveTask,
+    AccountChange,
+    Period,
+    Dispute,
+    Resolution,
+)
+
+__all__ = [
+    "REGISTRY",
+    "Account",
+    "AccountChange",
+    "Commodity",
+    "Consent",
+    "Contributor",
+    "Dataset",
+    "DatasetRecord",
+    "Dispute",
+    "Entry",
+    "Estate",
+    "Group",
+    "Head",
+    "Hold",
+    "HoldChange",
+    "Objective",
+    "ObjectiveTask",
+    "Part",
+    "Period",
+    "PersonalData",
+    "Posting",
+    "RegistryRow",
+    "Resolution",
+    "Row",
+    "Run",
+    "Setting",
+    "SettledRun",
+    "Settlement",
+]
