@@ -55,3 +55,27 @@ class SignatureError(ProofError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the note cannot be trusted: {reason}")
+
+
+class CheckpointFormatError(ProofError):
+    """A note's text is not a checkpoint, or a file not a continuation of one."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"this is no checkpoint: {reason}")
+
+
+class CheckpointError(ProofError):
+    """A checkpoint is not the one that is needed."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class OriginError(ProofError):
+    """A key or a checkpoint is of another log."""
+
+    def __init__(self, name: str, origin: str) -> None:
+        self.name, self.origin = name, origin
+        super().__init__(f"{name!r} does not speak for the log {origin!r}: their names must be the same")
