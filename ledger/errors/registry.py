@@ -112,6 +112,14 @@ class WeightError(LedgerError):
         super().__init__(f"task {task!r}: the weight {weight!r} must be a plain decimal number above zero")
 
 
+class EstateError(LedgerError):
+    """A contributor's estate, or a group, cannot be what was asked for."""
+
+    def __init__(self, contributor: str, reason: str) -> None:
+        self.contributor, self.reason = contributor, reason
+        super().__init__(f"estate of {contributor!r}: {reason}")
+
+
 class SettingError(LedgerError):
     """A setting of the ledger has a value that makes no sense."""
 
