@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from attribution.errors import BatchError, NonFiniteError, OptionError
+from attribution.errors import BatchError, OptionError
 from attribution.footprint import Footprint
 from attribution.ghost.capture import Capture
 from attribution.ghost.gradients import DividedGradient
@@ -31,13 +29,11 @@ from attribution.options import (
     checked_samples,
     checked_weights,
 )
-from attribution.parameters import Bystanders, ParameterSpace, fingerprint
-from attribution.path import PathAverage
-from attribution.points import Points
-from attribution.record import Floats, Integers, RunRecord, Steps
+from attribution.parameters import ParameterSpace, fingerprint
+from attribution.record import Floats, RunRecord, Steps
 from attribution.row_scores import RowScores
-from attribution.step import StepDivider
-from attribution.window import Window
+from attribution.valued_steps import ValuedSteps
+from attribution.watched import WatchedOptimizer
 
 
 class InRunShapley:
@@ -113,33 +109,31 @@ class InRunShapley:
             raise OptionError("paths of several lengths need one objective: use Objective instead of Minibatches")
         evaluator.frozen_too = lengths != [1]
         self._gradient = DividedGradient(self._space, 1 if self._ghost else len(self.contributors))
-        self._divider = StepDivider(optimizer, self._space, self._gradient)
-        self._points = Points(evaluator, self._gradient, self._stop)
-        self._windows = [
-            Window(length, self._method, self._points, len(self.contributors), self._gradient.epsilon)
-            for length in lengths
-        ]
         self._scores = RowScores(self._gradient, self.contributors, self.tasks, scores)
+        self._steps = ValuedSteps(
+            model,
+            optimizer,
+            self._space,
+            evaluator,
+            self._gradient,
+            self._scores,
+            len(self.contributors),
+            self._method,
+            lengths,
+            ghost=self._ghost,
+            keep_displacements=keep_displacements,
+        )
         self._details = checked_details(details or {})
         self._began = datetime.now(UTC)
         self._initial = fingerprint(model)
-        self._rows: Integers = np.zeros(len(self.contributors), dtype=np.int64)
-        self._steps = self._skipped = 0
-        self._start: Tensor | None = None  # the parameters before the step under way
-        self._end: Tensor | None = None  # the parameters after the last step
-        self._in_batch = self._settled = False
-        self._stopped: str | None = None
         self._record: RunRecord | None = None
-        self._displacements = self._space.zeros(self._gradient.parts.count) if keep_displacements else None
-        held = sum(not window.direct for window in self._windows) + keep_displacements
-        self.footprint = Footprint.of(self._space, self._gradient.parts.count, self._divider.buffers, held, self.tasks)
+        held = sum(not window.direct for window in self._steps.windows) + keep_displacements
+        self.footprint = Footprint.of(
+            self._space, self._gradient.parts.count, self._steps.divider.buffers, held, self.tasks
+        )
         self.footprint.announce()
-        self._bystanders = Bystanders(model, self._space)
         self._capture = Capture(model, self._gradient, row_axes or {}, divides=not self._ghost)
-        self._handles = [
-            optimizer.register_step_pre_hook(lambda *call: self._before_step(*call)),
-            optimizer.register_step_post_hook(lambda *_: self._after_step()),
-        ]
+        self._watched = WatchedOptimizer(optimizer, self._steps)
 
     @contextmanager
     def batch(
@@ -155,39 +149,39 @@ class InRunShapley:
         Raises `BatchError` for indices that do not fit, `RowAxisError` where a layer's row axis cannot be proved, and
         `UnaccountedGradientError` where contributors' gradients do not sum to autograd's.
         """
-        if self._record is not None or self._stopped is not None:
+        if self._record is not None or self._steps.stopped is not None:
             raise BatchError("the meter is finished: make a new one for another run")
-        if self._in_batch:
+        if self._steps.in_batch:
             raise BatchError("meter.batch blocks must not be nested: leave one before the next")
         indices = checked_indices(who, self.contributors)
         named = checked_samples(samples, len(indices))
-        if named is not None and not self._windows[0].direct:
+        if named is not None and not self._steps.windows[0].direct:
             raise OptionError(
                 "scores of samples need a path for each step: every=1, or first of several, and not 'exact'"
             )
-        if self._rows.any() and self._gradient.cleared():
-            self._skip()
+        if self._steps.rows.any() and self._gradient.cleared():
+            self._steps.skip()
         kept = self._scores.keep(indices, named, unnamed_too=self._ghost)
-        self._in_batch = True
+        self._steps.in_batch = True
         try:
             with self._capture.batch(indices, axis, kept):
                 yield
         finally:
-            self._in_batch = False
-        if self._rows.any() and self._gradient.began_anew:
-            self._skip()
+            self._steps.in_batch = False
+        if self._steps.rows.any() and self._gradient.began_anew:
+            self._steps.skip()
         self._scores.add(kept)
-        self._rows += np.bincount(indices.numpy(), minlength=len(self.contributors))
+        self._steps.metered(indices)
 
     @property
     def values(self) -> Floats:
         """Values so far, float64 ``[contributors, tasks]``, nats, unweighted; of the paths that have ended."""
-        return self._windows[0].values.copy()
+        return self._steps.windows[0].values.copy()
 
     @property
     def losses(self) -> Floats:
         """The validation losses ``[tasks]`` at the end of the last path, nats; NaN before the first."""
-        rows = self._windows[0].rows
+        rows = self._steps.windows[0].rows
         return rows[-1].loss_after if rows else np.full(len(self.tasks), np.nan)
 
     @property
@@ -196,7 +190,8 @@ class InRunShapley:
 
         The parameters lie one after another in the model's order. None unless they are kept.
         """
-        return None if self._displacements is None else self._displacements.clone()
+        kept = self._steps.displacements
+        return None if kept is None else kept.clone()
 
     def finish(self, stopped: str | None = None) -> RunRecord:
         """End the run, take all hooks off and return its record.
@@ -205,11 +200,8 @@ class InRunShapley:
         """
         if self._record is None:
             self.close()
-            if self._rows.any() and (self._gradient.cleared() or self._gradient.not_finite() is not None):
-                self._skip()
-            if self._end is not None:
-                self._finish_windows(self._end)
-            self._stopped = self._stopped or stopped
+            self._steps.finish()
+            self._steps.stopped = self._steps.stopped or stopped
             self._record = self._make_record()
         return self._record
 
@@ -217,9 +209,7 @@ class InRunShapley:
         """Take every hook off the model and the optimizer."""
         self._capture.close()
         self._gradient.close()
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        self._watched.close()
 
     def __enter__(self) -> InRunShapley:
         return self
@@ -228,148 +218,11 @@ class InRunShapley:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
-            self._stopped = self._stopped or f"{type(error).__name__}: {error}"
+            self._steps.stopped = self._steps.stopped or f"{type(error).__name__}: {error}"
         self.close()
 
-    def _before_step(
-        self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """What `optimizer.step` is to be called with instead, where that is something else."""
-        self._start = None
-        if self._stopped is not None or _found_infinite(optimizer):
-            return None
-        if self._in_batch:
-            raise BatchError("optimizer.step() inside meter.batch: leave the block before the step")
-        closures = any(callable(argument) for argument in (*arguments, *keywords.values()))
-        # Before the update, since an optimizer may write over the gradient; but a closure has yet to compute it, and a
-        # fused optimizer to take a loss scaler's scale off it.
-        self._settled = False
-        if not closures and getattr(optimizer, "grad_scale", None) is None:
-            self._settle()
-        unchanged = self._end is not None and self._space.equals(self._end)
-        start = self._end if self._end is not None and unchanged else self._space.snapshot()
-        if self._end is not None:
-            self._check_edits(self._end, start)
-        for window in self._windows:
-            if not window.is_open:
-                window.open(start)
-        self._divider.before_step()
-        self._start = start
-        if not closures:
-            return None
-        return tuple(map(self._settling, arguments)), {k: self._settling(v) for k, v in keywords.items()}
-
-    def _settling(self, argument: Any) -> Any:
-        """A closure that settles the gradients that it has computed; anything else as it is."""
-
-        def run() -> Any:
-            loss = argument()
-            self._settle()
-            return loss
-
-        return run if callable(argument) else argument
-
-    def _check_edits(self, end: Tensor, start: Tensor) -> None:
-        """What changed between two steps, by hand or by the training pass itself, is the house's doing."""
-        other = self._bystanders.changed_parameter()
-        if other is not None and any(window.is_open for window in self._windows):
-            self._stopped = f"parameter {other!r} was changed by something else than the metered optimizer"
-            raise OptionError(
-                f"step {self._steps}: {self._stopped}, in the middle of a path over several steps: meter with every=1, "
-                "or train all parameters with one optimizer"
-            )
-        if other is None and self._bystanders.changed_buffer() is None and start is end:
-            return
-        self._points.moved()
-        for window in self._windows:
-            window.edit(end, start)
-
-    def _settle(self) -> None:
-        name = self._gradient.not_finite() or self._gradient.spoilt
-        if name is not None:
-            self._stop(f"the gradient of {name!r}")
-        if not self._rows.any():
-            warnings.warn(
-                "optimizer.step() without meter.batch before it: all it does is booked to the house", stacklevel=5
-            )
-            self._gradient.synchronise()
-        self._gradient.settle()
-        self._settled = True
-
-    def _after_step(self) -> None:
-        if self._stopped is not None or self._start is None:
-            return
-        if not self._settled:
-            self._settle()
-        try:
-            self._value(self._start, self._space.snapshot())
-        except BaseException as error:
-            self._stopped = self._stopped or str(error) or type(error).__name__
-            raise
-
-    def _value(self, start: Tensor, end: Tensor) -> None:
-        """Value the step from `start` to `end` ``[P]``, as far as its paths end with it."""
-        self._points.moved()
-        if any(window.ends for window in self._windows):
-            self._points.here()  # if that is not finite, the paths under way still end where the step began
-        direct = next((window for window in self._windows if window.direct), None)
-        average = direct.average(end) if direct is not None else None
-        try:
-            parts, whole = self._divide(start, end, average)
-            for window in self._windows:
-                if window is direct and average is not None:
-                    window.step(end, self._rows, parts, average.nodes, whole)
-                else:
-                    window.step(end, self._rows)
-        except BaseException:
-            for window in self._windows:
-                window.abandon()
-            raise
-        self._rows[:] = 0
-        self._scores.forget()
-        self._steps += 1
-        self._end, self._start = end, None
-        self._bystanders.note()
-
-    def _divide(self, start: Tensor, end: Tensor, average: PathAverage | None) -> tuple[Floats, Floats]:
-        """Divide the step; where there is an average to multiply by, each part's value ``[contributors + 1, tasks]``
-        and what the whole displacement comes to ``[tasks]``.
-        """
-        if self._displacements is not None:
-            self._displacements.zero_()
-        summed = [
-            d for d in (self._displacements, *(window.displacements for window in self._windows)) if d is not None
-        ]
-        gradients = None if average is None else average.gradients
-        credited = torch.empty_like(gradients) if gradients is not None and self._scores.pending else None
-        parts = self._divider.divide(
-            self._steps, start, end, gradients=gradients, displacements=summed, credited=credited
-        )
-        whole: Floats = parts.sum(axis=0)
-        if credited is not None:
-            with self._space.at(start):  # where the rows' gradients were computed
-                scored = self._scores.score(self._steps, credited, None if self._ghost else parts[:-1])
-            parts = np.concatenate([scored, parts[-1:]]) if self._ghost else parts
-        return parts, whole
-
-    def _skip(self) -> None:
-        """The gradients since the last step were thrown away, as a loss scaler does with infinite ones."""
-        self._skipped += 1
-        self._rows[:] = 0
-        self._scores.forget()
-
-    def _finish_windows(self, end: Tensor) -> None:
-        for window in self._windows:
-            with suppress(NonFiniteError):  # the run has stopped, and says why
-                window.finish(end)
-
-    def _stop(self, what: str) -> None:
-        error = NonFiniteError(what, self._steps)
-        self._stopped = f"{what} was not finite at step {self._steps}"
-        raise error
-
     def _make_record(self) -> RunRecord:
-        main, *beside = self._windows
+        main, *beside = self._steps.windows
         method = self._method
         details = {
             "began_at": utc(self._began),
@@ -382,8 +235,8 @@ class InRunShapley:
                 "memory": "ghost" if self._ghost else "buffered",
             },
             "optimizer": describe_optimizer(self._optimizer),
-            "optimizer_steps": self._steps,
-            "skipped_steps": self._skipped,
+            "optimizer_steps": self._steps.count,
+            "skipped_steps": self._steps.skipped,
             "parameters": {"count": self._space.size, "initial": self._initial, "final": fingerprint(self._model)},
             "versions": versions(),
             **self._details,
@@ -397,19 +250,18 @@ class InRunShapley:
                 "values_less_scores": self._scores.difference.tolist(),
             }
         rows = Steps.of(main.rows, len(self.contributors), len(self.tasks))
-        telescopes = not self._points.evaluator.minibatched
-        improvement = rows.improvement(telescopes)
+        improvement = rows.improvement(self._steps.telescopes)
         return RunRecord(
             contributors=self.contributors,
             tasks=self.tasks,
             weights=self.weights,
             steps=rows,
             details=details,
-            complete=self._stopped is None,
-            stopped=self._stopped,
+            complete=self._steps.stopped is None,
+            stopped=self._steps.stopped,
             beside={_name(window.every): window.valuation(improvement) for window in beside},
             standard_errors=main.standard_errors,
-            telescopes=telescopes,
+            telescopes=self._steps.telescopes,
             scores=path,
         )
 
@@ -417,9 +269,3 @@ class InRunShapley:
 def _name(every: Every) -> str:
     """What a valuation by paths of this length is called."""
     return "run" if every == "run" else "step" if every == 1 else f"{every} steps"
-
-
-def _found_infinite(optimizer: Optimizer) -> bool:
-    """Whether a loss scaler tells a fused optimizer to leave the parameters alone."""
-    found: Any = getattr(optimizer, "found_inf", None)
-    return found is not None and bool(found)

@@ -357,8 +357,8 @@ def test_the_memory_for_scores_does_not_grow_with_the_number_of_samples(tmp_path
 
 def buffers(meter: InRunShapley) -> int:
     """Elements in all buffers that hold parts of gradients, momentum or displacements."""
-    held = [*meter._gradient.parts._tensors.values(), *meter._divider._memory.values()]
-    held += [window.displacements for window in meter._windows if window.displacements is not None]
+    held = [*meter._gradient.parts._tensors.values(), *meter._steps.divider._memory.values()]
+    held += [window.displacements for window in meter._steps.windows if window.displacements is not None]
     return sum(tensor.numel() for tensor in held)
 
 
