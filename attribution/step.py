@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from attribution.errors import NonFiniteError, OptionError, ReconciliationError
-from attribution.ghost.gradients import CHECK_ALL, CHECK_ALWAYS, CHECK_SHARE, DividedGradient
+from attribution.ghost.checks import CHECK_ALL, CHECK_ALWAYS, CHECK_SHARE
+from attribution.ghost.gradients import DividedGradient
 from attribution.parameters import ParameterSpace, Place
 from attribution.record import Floats
 from attribution.updates import Share, Slot, rule_for

@@ -62,7 +62,7 @@ class Capture:
         refuse_row_mixing(self._model)
         self._stand_ins.rows = len(who)
         self._providers.factors = None if kept is None else kept.factors
-        self._gradient.choose_checks()
+        self._gradient.checks.choose()
         batch = _Batch(self._gradient, self._providers, self._proofs, who, self.divides)
         recorder = Recorder(self._hooks, self._metered, self._stand_ins, batch)
         try:
@@ -108,7 +108,7 @@ class Capture:
 
     def _first_time(self, roots: list[RootCall], who: Tensor, axis: int | None) -> None:
         """The first batch of its shapes: prove the row axes, then divide the gradients that were kept."""
-        self._gradient.choose_checks(all_of_them=True)
+        self._gradient.checks.choose(all_of_them=True)
         proved: list[tuple[RootCall, list[CallFindings]]] = []
         for root in roots:
             findings = self._proofs.known(root) or self._proofs.prove(root, who, axis)
@@ -232,7 +232,10 @@ class _Batch:
         if not self._divides or not self._providers.has_rule(module):
             return None
         parameters = self._providers.worth_replacing(module)
-        return parameters if parameters or self._gradient.in_turn else None  # a hook is less work than a function
+        # A hook is less work than a function.
+        return parameters if parameters or self._gradient.checks.in_turn else None
+            parameters if parameters or self._gradient.checks.in_turn else None
+        )  # a hook is less work than a function
 
     def in_place_of_autograd(
         self, call: ModuleCall, inputs: Tensor, gradient: Tensor, parameters: list[nn.Parameter]

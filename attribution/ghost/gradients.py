@@ -12,14 +12,11 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from attribution.errors import UnaccountedGradientError
+from attribution.ghost.checks import Checks
 from attribution.ghost.parts import Parts
 from attribution.ghost.scaling import scaling
 from attribution.parameters import ParameterSpace, Place
 from attribution.record import Floats
-
-CHECK_ALL = 1 << 22  # elements of all parts together up to which every parameter's sum is checked in every batch
-CHECK_ALWAYS = 1 << 15  # elements of a parameter up to which it is checked in every batch in any case
-CHECK_SHARE = 32  # beyond that, one in so many elements a batch, in turn
 
 
 class DividedGradient:
@@ -33,7 +30,7 @@ class DividedGradient:
         self.house = contributors
         self.parts = Parts(space, contributors + 1)
         self.epsilon = max(torch.finfo(place.parameter.dtype).eps for place in space.places)
-        self.checked: set[str] = set()  # names of the parameters whose sum is checked in this batch
+        self.checks = Checks(space, self.parts.count)
         self.arrived = False  # a gradient of a parameter, since the meter last took things in hand
         self._noted: dict[str, Tensor] = {}  # .grad as it was when the last batch ended: the sum of the parts
         self._factors: dict[str, float] = {}
@@ -43,7 +40,6 @@ class DividedGradient:
         self._in_hand = self._in_batch = False
         self.spoilt: str | None = None  # the parameter whose gradient in some batch was not finite
         self.began_anew = False  # what there was of gradients was gone when the first of this batch came
-        self._next_check = 0
         self._handles: list[RemovableHandle] = []
         for place in space.places:
             if place.parameter.requires_grad:
@@ -87,27 +83,6 @@ class DividedGradient:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-
-    @property
-    def in_turn(self) -> bool:
-        """Whether there is so much to check that large parameters are checked in turn."""
-        return self.space.size * self.parts.count > CHECK_ALL
-
-    def choose_checks(self, *, all_of_them: bool = False) -> None:
-        """Choose the parameters whose sum is checked in the coming batch: all, or some in turn if they are many."""
-        places = self.space.places
-        if all_of_them or not self.in_turn:
-            self.checked = {place.name for place in places}
-            return
-        large = [place for place in places if place.stop - place.start > CHECK_ALWAYS]
-        self.checked, elements = {place.name for place in places} - {place.name for place in large}, 0
-        for _ in large:
-            if elements >= self.space.size // CHECK_SHARE:
-                break
-            place = large[self._next_check % len(large)]
-            self._next_check += 1
-            self.checked.add(place.name)
-            elements += place.stop - place.start
 
     def synchronise(self) -> None:
         """Before new gradients arrive: take over what was done to ``.grad`` since the last ones did.
@@ -162,7 +137,7 @@ class DividedGradient:
         wrong = []
         whole = math.hypot(*(float(p.parameter.grad.norm()) for p in self.space.places if p.parameter.grad is not None))
         for place in self.space.places:
-            if place.name not in (self.checked if only is None else only):
+            if place.name not in (self.checks.chosen if only is None else only):
                 continue
             missing, own = self.parts.total(place), 0.0
             if extra is not None and not extra.untouched(place):
@@ -188,11 +163,11 @@ class DividedGradient:
         The rounding is the house's: where it is all there is of a gradient, an adaptive optimizer makes a step of it.
         """
         if self._coarsest > self.epsilon:  # what is not checked would miss the step by autocast's rounding
-            self.checked = {place.name for place in self.space.places}
+            self.checks.choose(all_of_them=True)
         for place, relative in self.unaccounted():
             raise UnaccountedGradientError(place.name, relative)
         for place in self.space.places:
-            if place.name in self.checked and place.parameter.grad is not None:
+            if place.name in self.checks.chosen and place.parameter.grad is not None:
                 rounding = self._gradient_of(place) - self.parts.total(place)
                 if bool(rounding.any()):
                     self.parts.of(self.house, place).add_(rounding)

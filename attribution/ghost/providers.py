@@ -96,7 +96,7 @@ class Providers:
             return
         self._rule(provider.kind, call, inputs, gradient, partitions.of(layout), into, places)
         self._gradient.note_precision(gradient.dtype)
-        if any(name in self._gradient.checked for name in places):
+        if any(name in self._gradient.checks.chosen for name in places):
             self._note_magnitude(places, [inputs], gradient)
 
     def in_place_of_autograd(
@@ -123,7 +123,7 @@ class Providers:
             into.add(found)
         self._gradient.note_precision(gradient.dtype)
         ours = {name: p for name, p in provider.places.items() if not any(p.parameter is q for q in parameters)}
-        if any(name in self._gradient.checked for name in ours):
+        if any(name in self._gradient.checks.chosen for name in ours):
             self._note_magnitude(ours, [inputs], gradient)
         return totals
 
@@ -197,7 +197,7 @@ class Providers:
         inputs = [tensor for tensor in call.inputs() if tensor.is_floating_point()]
         for gradient in call.gradients.values():
             self._gradient.note_precision(gradient.dtype)
-            if any(name in self._gradient.checked for name in places):
+            if any(name in self._gradient.checks.chosen for name in places):
                 self._note_magnitude(places, inputs, gradient)
 
     def adopt(self, module: nn.Module, places: Mapping[str, Place], cut: bool) -> None:
@@ -232,7 +232,7 @@ class Providers:
         if any(p.requires_grad and id(p) not in mine for p in module._parameters.values() if p is not None):
             return []  # one of its parameters is given by another module
         large = [place for place in places if place.stop - place.start >= WORTH_REPLACING]
-        if not large or any(place.name in self._gradient.checked for place in large):
+        if not large or any(place.name in self._gradient.checks.chosen for place in large):
             return []
         return [place.parameter for place in places]
 

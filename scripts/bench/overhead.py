@@ -35,7 +35,7 @@ from torch.func import functional_call, grad, vmap
 
 from attribution import InRunShapley
 from attribution import step as step_module
-from attribution.ghost import gradients, providers
+from attribution.ghost import checks, providers
 
 Step = Callable[[], None]
 
@@ -51,7 +51,7 @@ METERED = {
 # The same path with one thing undone: what is set to what while its steps run.
 CHANGES = {
     "weight gradients twice": (providers, "WORTH_REPLACING", 1 << 62),
-    "every sum checked": (gradients, "CHECK_ALL", 1 << 62),
+    "every sum checked": (checks, "CHECK_ALL", 1 << 62),
     "not in stretches": (step_module, "STRETCH", 1 << 62),
 }
 PEERS = ["vmap of grad", "opacus"]

@@ -23,7 +23,7 @@ def matrices_large(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def make() -> None:
         smaller = 25  # biases and norms
         monkeypatch.setattr("attribution.ghost.providers.WORTH_REPLACING", smaller)
-        monkeypatch.setattr("attribution.ghost.gradients.CHECK_ALL", 0)
-        monkeypatch.setattr("attribution.ghost.gradients.CHECK_ALWAYS", smaller)
+        monkeypatch.setattr("attribution.ghost.checks.CHECK_ALL", 0)
+        monkeypatch.setattr("attribution.ghost.checks.CHECK_ALWAYS", smaller)
 
     return make

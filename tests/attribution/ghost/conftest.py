@@ -14,4 +14,4 @@ def replacing(
     """Once as small models are metered, and once, from the second batch on, as large ones are: without any check."""
     if request.param:
         matrices_large()
-        monkeypatch.setattr("attribution.ghost.gradients.CHECK_SHARE", 1 << 60)
+        monkeypatch.setattr("attribution.ghost.checks.CHECK_SHARE", 1 << 60)

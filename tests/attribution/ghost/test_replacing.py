@@ -144,7 +144,7 @@ def test_the_training_is_the_one_without_the_meter_to_rounding(case: str) -> Non
 
 @pytest.mark.usefixtures("large")
 def test_a_batch_costs_no_matrix_product_more_than_without_the_meter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attribution.ghost.gradients.CHECK_SHARE", 1 << 60)
+    monkeypatch.setattr("attribution.ghost.checks.CHECK_SHARE", 1 << 60)
     model, inputs, costs = nn.Sequential(nn.Linear(WIDTH, 12), nn.Tanh(), nn.Linear(12, CLASSES)), vectors(), []
     with FlopCounterMode(display=False) as plain:
         model(inputs).square().mean().backward()
