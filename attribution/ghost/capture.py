@@ -234,8 +234,6 @@ class _Batch:
         parameters = self._providers.worth_replacing(module)
         # A hook is less work than a function.
         return parameters if parameters or self._gradient.checks.in_turn else None
-            parameters if parameters or self._gradient.checks.in_turn else None
-        )  # a hook is less work than a function
 
     def in_place_of_autograd(
         self, call: ModuleCall, inputs: Tensor, gradient: Tensor, parameters: list[nn.Parameter]
