@@ -20,8 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import rfc8785
-
+from ledger.canonical_json import dumps, encoded, quoted
 from ledger.lines import Line
 from ledger.proofs import tree
 
@@ -43,7 +42,7 @@ class Request:
 
 def canonical(value: Mapping[str, Any] | list[Any]) -> str:
     """Canonical JSON of a payload."""
-    return rfc8785.dumps(value).decode()
+    return dumps(value).decode()
 
 
 def sha256(data: bytes) -> str:
@@ -53,14 +52,13 @@ def sha256(data: bytes) -> str:
 
 def part_leaf(contributor: str, payload: str) -> bytes:
     """The leaf of what an entry says about one contributor."""
-    return rfc8785.dumps({"contributor": contributor, "payload": payload})
+    return encoded(f'{{"contributor":{quoted(contributor)},"payload":{quoted(payload)}}}')
 
 
 def posting_leaf(line: Line) -> bytes:
     """The leaf of one posting."""
-    return rfc8785.dumps(
-        {"account": line.account, "amount": str(line.amount), "commodity": line.commodity, "side": line.side}
-    )
+    account, commodity, side = quoted(line.account), quoted(line.commodity), quoted(line.side)
+    return encoded(f'{{"account":{account},"amount":"{line.amount}","commodity":{commodity},"side":{side}}}')
 
 
 def root_of(leaves: Iterable[bytes]) -> str:
@@ -85,7 +83,7 @@ def content_body(request: Request, parts: str, postings: str) -> dict[str, Any]:
 
 def content_hash(request: Request, parts: str, postings: str) -> str:
     """SHA-256 of what a request asks for, hexadecimal."""
-    return sha256(rfc8785.dumps(content_body(request, parts, postings)))
+    return sha256(dumps(content_body(request, parts, postings)))
 
 
 def entry_leaf(sequence: int, recorded_at: str, event_at: str, key: str, content: str, previous: str) -> bytes:
@@ -98,7 +96,7 @@ def entry_leaf(sequence: int, recorded_at: str, event_at: str, key: str, content
         "content": content,
         "previous": previous,
     }
-    return rfc8785.dumps(body)
+    return dumps(body)
 
 
 def entry_hash(sequence: int, recorded_at: str, event_at: str, key: str, content: str, previous: str) -> str:
