@@ -1,19 +1,31 @@
-"""A contributor's statement: what they supplied, what it was worth in each run, what they are owed and why."""
+"""A contributor's statement: what they supplied, what it was worth in each run, what they are owed and why.
+
+It is made from the facts about the contributor alone (`ledger/facts.py`), so that whoever proves these facts can make
+the same statement again without the books (`ledger/proofs/verification.py`).
+"""
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from sqlmodel import Session
 
-from ledger import balances, journal, personal, registry, settlement, valuation
+from ledger import evidence, personal
+from ledger.accounts import KINDS, split_name
+from ledger.facts import Fact, Facts
 from ledger.instants import format_instant
-from ledger.models import Commodity, Dataset
-from ledger.money import NAT, format_nats, format_units
-from ledger.policies.terms import Terms
-from ledger.settlement import Payout
+from ledger.lines import Line
+from ledger.models import Dataset
+from ledger.money import NAT
+from ledger.policies.outcome import Payout
+from ledger.policies.terms import Terms, read_terms
+from ledger.statement_json import as_json
+from ledger.valuation import ContributorWorth, TaskWorth
 
 
 @dataclass(frozen=True)
@@ -39,10 +51,11 @@ class TaskValue:
 
 @dataclass(frozen=True)
 class SettledRun:
-    """What one settlement of a run came to for the contributor, minor units."""
+    """What one settlement came to for the contributor, minor units. It may be about several runs together."""
 
     entry: int
     settled_at: str
+    runs: list[str]
     terms: Terms
     payout: Payout
     reversed_by: int | None
@@ -69,13 +82,54 @@ class ValuedRun:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A dispute that the contributor is a side of, and how it was resolved; the amount in minor units."""
+
+    entry: int
+    claimant: str
+    respondent: str | None  # None where the claim is to the house's part
+    settlement: int
+    asset: str
+    exponent: int
+    amount: int
+    evidence: str
+    resolved_by: int | None
+    outcome: str | None
+
+
+@dataclass(frozen=True)
+class Movement:
+    """One posting on one of the contributor's accounts in money, minor units, positive where the balance grew."""
+
+    entry: int
+    kind: str
+    event_at: str
+    recorded_at: str
+    account: str  # its kind
+    asset: str
+    exponent: int
+    amount: int
+    reason: str | None
+    reference: str | None
+
+
+@dataclass(frozen=True)
 class Balance:
-    """Where a contributor stands in one asset, minor units."""
+    """Where a contributor stands in one asset, minor units: what each kind of account holds, on its normal side."""
 
     asset: str
     exponent: int
-    payable: int  # owed to the contributor
-    receivable: int  # owed by the contributor, netted from what is earned next
+    accounts: Mapping[str, int]
+
+    @property
+    def payable(self) -> int:
+        """Owed to the contributor."""
+        return self.accounts.get("payable", 0)
+
+    @property
+    def receivable(self) -> int:
+        """Owed by the contributor, netted from what is earned next."""
+        return self.accounts.get("receivable", 0)
 
 
 @dataclass(frozen=True)
@@ -83,174 +137,163 @@ class Statement:
     """Everything that the books say about one contributor."""
 
     contributor: str
-    name: str
+    name: personal.Opening | None  # None where it was erased
     made_at: str
     datasets: list[SuppliedDataset]
+    payees: dict[str, int]  # who is paid in the contributor's stead, in which parts; empty for themselves
     runs: list[ValuedRun]
+    disputes: list[Claim]
     balances: list[Balance]
-    head: str  # the journal's last hash when the statement was made
+    movements: list[Movement]
+    entries: int  # in the journal when the statement was made
+    head: str  # the last one's hash
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values: money and nats as exact decimal text, shares as rounded decimals."""
-        return {
-            "contributor": self.contributor,
-            "name": self.name,
-            "made_at": self.made_at,
-            "head": self.head,
-            "datasets": [_dataset_json(supplied) for supplied in self.datasets],
-            "runs": [_run_json(run) for run in self.runs],
-            "balances": [
-                {
-                    "asset": balance.asset,
-                    "payable": format_units(balance.payable, balance.exponent),
-                    "receivable": format_units(balance.receivable, balance.exponent),
-                }
-                for balance in self.balances
-            ],
-        }
+        return as_json(self)
 
 
-def statement(session: Session, contributor: str) -> Statement:
-    """A contributor's statement. Raises `UnknownContributorError`."""
-    owner = registry.contributor(session, contributor)
+def statement(session: Session, contributor: str, through: int | None = None) -> Statement:
+    """A contributor's statement, as of the first `through` entries, or all. Raises `UnknownContributorError`."""
+    found = evidence.facts(session, contributor, through)
     now = format_instant(session.info["clock"]())
-    supplied = [
-        SuppliedDataset(
-            dataset,
-            registry.recorded_at(session, dataset),
-            [(consent.change, consent.effective_at) for consent in registry.consents(session, dataset.fingerprint)],
-            registry.had_consent(session, dataset.fingerprint, now),
-        )
-        for dataset in registry.datasets(session, owner.id)
-    ]
-    valued = [_valued(session, run.id, owner.id) for run in valuation.runs(session)]
+    return restate(found, made_at=now, name=personal.opening(session, found.contributor))
+
+
+def restate(facts: Facts, *, made_at: str, name: personal.Opening | None) -> Statement:
+    """The statement that facts make. Pure.
+
+    Raises `KeyError`, `TypeError`, `ValueError` or a `LedgerError` where an entry does not say what one of its kind
+    does.
+    """
+    exponents = {fact.payload["code"]: int(fact.payload["exponent"]) for fact in facts.of("commodity")}
+    movements = [moved for fact in facts.facts for moved in _movements(fact, exponents)]
     return Statement(
-        contributor=owner.id,
-        name=personal.name_of(session, owner.id) or owner.id,
-        made_at=now,
-        datasets=supplied,
-        runs=[run for run in valued if run is not None],
-        balances=_balances(session, owner.id),
-        head=journal.head(session)[1],
+        contributor=facts.contributor,
+        name=name,
+        made_at=made_at,
+        datasets=_datasets(facts, made_at),
+        payees=_payees(facts),
+        runs=_runs(facts),
+        disputes=_disputes(facts, exponents),
+        balances=_balances(facts, exponents),
+        movements=movements,
+        entries=facts.entries,
+        head=facts.head,
     )
 
 
-def _valued(session: Session, identity: str, contributor: str) -> ValuedRun | None:
-    run = valuation.run(session, identity)
-    worth = valuation.valuation_of(session, run)
-    part = next((part for part in worth.contributors if part.contributor == contributor), None)
-    if part is None:
-        return None
-    reversal = journal.reversal_of(session, run.entry)
+def _datasets(facts: Facts, made_at: str) -> list[SuppliedDataset]:
+    changes: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for fact in sorted(facts.of("consent"), key=lambda fact: (fact.payload["effective_at"], fact.sequence)):
+        changes[fact.payload["dataset"]].append((fact.payload["change"], fact.payload["effective_at"]))
+    made = []
+    for fact in facts.of("dataset"):
+        dataset = Dataset(entry=fact.sequence, **fact.payload)
+        consents = changes[dataset.fingerprint]
+        effective = [change for change, at in consents if at <= made_at]
+        made.append(SuppliedDataset(dataset, fact.recorded_at, consents, effective[-1:] == ["given"]))
+    return made
+
+
+def _payees(facts: Facts) -> dict[str, int]:
+    stated = [fact.payload["payees"] for fact in facts.of("estate")]
+    return dict(sorted(json.loads(stated[-1]).items())) if stated else {}
+
+
+def _runs(facts: Facts) -> list[ValuedRun]:
+    settled: dict[str, list[SettledRun]] = defaultdict(list)
+    for fact in facts.of("settlement"):
+        for part in fact.parts:
+            made = SettledRun(
+                entry=fact.sequence,
+                settled_at=fact.recorded_at,
+                runs=list(fact.payload["runs"]),
+                terms=read_terms(fact.payload["terms"]),
+                payout=Payout.read(facts.contributor, part),
+                reversed_by=facts.reversed_by(fact.sequence),
+            )
+            for run in made.runs:
+                settled[run].append(made)
+    return [_run(facts, fact, part, settled[fact.subject]) for fact in facts.of("valuation") for part in fact.parts]
+
+
+def _run(facts: Facts, fact: Fact, part: Mapping[str, Any], settlements: list[SettledRun]) -> ValuedRun:
+    worth = ContributorWorth.model_validate(part)
+    tasks = [TaskWorth.model_validate(task) for task in fact.payload["tasks"]]
+    improvement = int(fact.payload["improvement"])
     return ValuedRun(
-        run=run.id,
-        entry=run.entry,
-        began_at=run.began_at,
-        complete=run.complete,
-        reversed_by=reversal.sequence if reversal else None,
-        rows=part.rows,
-        rows_of_all=sum(other.rows for other in worth.contributors),
-        datasets=part.datasets,
-        value=part.value,
-        standard_error=part.standard_error,
-        improvement=worth.improvement,
-        share=_share(part.value, worth.improvement),
+        run=fact.payload["run"],
+        entry=fact.sequence,
+        began_at=fact.payload["began_at"],
+        complete=fact.payload["complete"],
+        reversed_by=facts.reversed_by(fact.sequence),
+        rows=worth.rows,
+        rows_of_all=fact.payload["rows"],
+        datasets=worth.datasets,
+        value=worth.value,
+        standard_error=worth.standard_error,
+        improvement=improvement,
+        share=_share(worth.value, improvement),
         tasks=[
             TaskValue(task.task, task.weight, value, task.improvement, _share(value, task.improvement))
-            for task, value in zip(worth.tasks, part.task_values, strict=True)
+            for task, value in zip(tasks, worth.task_values, strict=True)
         ],
-        settlements=_settlements(session, run.id, contributor),
+        settlements=settlements,
     )
 
 
-def _settlements(session: Session, run: str, contributor: str) -> list[SettledRun]:
+def _disputes(facts: Facts, exponents: Mapping[str, int]) -> list[Claim]:
+    resolutions = {fact.payload["dispute"]: fact for fact in facts.of("resolution")}
     made = []
-    for attempt in settlement.attempts(session, run):
-        outcome = settlement.outcome_of(session, attempt)
-        payout = next(payout for payout in outcome.payouts if payout.contributor == contributor)
-        reversal = journal.reversal_of(session, attempt.entry)
+    for fact in facts.of("dispute"):
+        said, resolution = fact.payload, resolutions.get(fact.sequence)
         made.append(
-            SettledRun(
-                entry=attempt.entry,
-                settled_at=journal.entry(session, attempt.entry).recorded_at,
-                terms=settlement.terms_of(session, attempt),
-                payout=payout,
-                reversed_by=reversal.sequence if reversal else None,
+            Claim(
+                entry=fact.sequence,
+                claimant=said["claimant"],
+                respondent=said["respondent"],
+                settlement=said["settlement"],
+                asset=said["asset"],
+                exponent=exponents[said["asset"]],
+                amount=int(said["amount"]),
+                evidence=said["evidence"],
+                resolved_by=resolution.sequence if resolution else None,
+                outcome=resolution.payload["outcome"] if resolution else None,
             )
         )
     return made
 
 
-def _balances(session: Session, contributor: str) -> list[Balance]:
-    payable = balances.balances(session, f"payable:{contributor}")
-    receivable = balances.balances(session, f"receivable:{contributor}")
-    found = []
-    for code in sorted({*payable, *receivable} - {NAT}):
-        commodity = session.get(Commodity, code)
-        assert commodity is not None  # a foreign key holds it
-        found.append(Balance(code, commodity.exponent, payable.get(code, 0), receivable.get(code, 0)))
-    return found
+def _movements(fact: Fact, exponents: Mapping[str, int]) -> Iterable[Movement]:
+    for line in fact.lines:
+        if line.commodity != NAT:
+            yield Movement(
+                entry=fact.sequence,
+                kind=fact.kind,
+                event_at=fact.event_at,
+                recorded_at=fact.recorded_at,
+                account=split_name(line.account)[0],
+                asset=line.commodity,
+                exponent=exponents[line.commodity],
+                amount=_grown(line),
+                reason=fact.reason,
+                reference=fact.reference,
+            )
+
+
+def _balances(facts: Facts, exponents: Mapping[str, int]) -> list[Balance]:
+    sums: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for fact in facts.facts:
+        for line in fact.lines:
+            sums[line.commodity][split_name(line.account)[0]] += _grown(line)
+    return [Balance(code, exponents[code], dict(sums[code])) for code in sorted(sums) if code != NAT]
+
+
+def _grown(line: Line) -> int:
+    normal_side = KINDS[split_name(line.account)[0]].normal_side
+    return line.amount if line.side == normal_side else -line.amount
 
 
 def _share(value: int, improvement: int) -> Fraction | None:
     return Fraction(value, improvement) if improvement else None
-
-
-def _dataset_json(supplied: SuppliedDataset) -> dict[str, Any]:
-    dataset = supplied.dataset
-    return {
-        "fingerprint": dataset.fingerprint,
-        "name": dataset.name,
-        "licence": dataset.licence,
-        "records": dataset.record_count,
-        "bytes": dataset.byte_count,
-        "paths": dataset.paths,
-        "registered_at": supplied.registered_at,
-        "consents": [{"change": change, "effective_at": at} for change, at in supplied.consents],
-        "consent_now": supplied.consent_now,
-    }
-
-
-def _run_json(run: ValuedRun) -> dict[str, Any]:
-    return {
-        "run": run.run,
-        "entry": run.entry,
-        "began_at": run.began_at,
-        "complete": run.complete,
-        "reversed_by": run.reversed_by,
-        "rows": run.rows,
-        "rows_of_all": run.rows_of_all,
-        "datasets": run.datasets,
-        "value_nats": format_nats(run.value),
-        "standard_error_nats": None if run.standard_error is None else format_nats(run.standard_error),
-        "improvement_nats": format_nats(run.improvement),
-        "share": _rounded(run.share),
-        "tasks": [
-            {
-                "task": task.task,
-                "weight": task.weight,
-                "value_nats": format_nats(task.value),
-                "improvement_nats": format_nats(task.improvement),
-                "share": _rounded(task.share),
-            }
-            for task in run.tasks
-        ],
-        "settlements": [_settlement_json(made) for made in run.settlements],
-    }
-
-
-def _settlement_json(made: SettledRun) -> dict[str, Any]:
-    asset, payout = made.terms.amount.asset, made.payout
-    figures = {name: getattr(payout, name) for name in ("share", "netted", "paid", "forgiven", "carried")}
-    return {
-        "entry": made.entry,
-        "settled_at": made.settled_at,
-        "reversed_by": made.reversed_by,
-        "terms": str(made.terms),
-        "asset": asset.code,
-        **{name: asset.format(figure) for name, figure in figures.items()},
-    }
-
-
-def _rounded(share: Fraction | None) -> float | None:
-    return None if share is None else round(float(share), 6)

@@ -231,8 +231,9 @@ def lines(valuation: Valuation) -> list[Line]:
 
 
 def payload(valuation: Valuation, path: str) -> dict[str, Any]:
-    """What the valuation entry says of all contributors together."""
-    return {**valuation.model_dump(mode="json", exclude={"contributors"}), "path": path}
+    """What the valuation entry says of all contributors together, their rows among it."""
+    rows = sum(part.rows for part in valuation.contributors)
+    return {**valuation.model_dump(mode="json", exclude={"contributors"}), "rows": rows, "path": path}
 
 
 def parts(valuation: Valuation) -> list[tuple[str, dict[str, Any]]]:
@@ -243,7 +244,7 @@ def parts(valuation: Valuation) -> list[tuple[str, dict[str, Any]]]:
 def read_entry(session: Session, entry: Entry) -> Valuation:
     """The valuation that an entry states. Raises `ValueError` where it states none."""
     stated = json.loads(entry.payload)
-    stated.pop("path")
+    del stated["path"], stated["rows"]
     contributors = [json.loads(part.payload) for part in journal.parts_of(session, entry.sequence)]
     return Valuation.model_validate({**stated, "contributors": contributors})
 

@@ -102,5 +102,8 @@ def _row_faults(name: str, row: _Stored, valuation: Valuation, said: dict[str, A
             yield Fault(ROWS, f"{name}: {column} is {amount}, not {getattr(valuation, column)}")
     if row.id != valuation.run:
         yield Fault(ROWS, f"{name}: its entry values run {valuation.run}")
+    rows = sum(part.rows for part in valuation.contributors)
+    if said.get("rows") != rows:
+        yield Fault(ROWS, f"{name}: its entry counts {said.get('rows')} rows, its contributors {rows}")
     if row.path != said.get("path"):
         yield Fault(ROWS, f"{name}: path is {row.path!r}, not {said.get('path')!r}")

@@ -1,0 +1,118 @@
+"""Where the facts about a contributor are in the journal, and reading them from there."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import union
+from sqlmodel import Session, col, or_, select
+
+from ledger import journal, registry
+from ledger.accounts import KINDS, account_name
+from ledger.batches import batches
+from ledger.facts import SHOWN, Fact, Facts
+from ledger.lines import Line
+from ledger.models import (
+    Commodity,
+    Consent,
+    Contributor,
+    Dataset,
+    Dispute,
+    Entry,
+    Estate,
+    Group,
+    Part,
+    Posting,
+    Resolution,
+)
+
+_BATCH = 400  # parameters of one query
+
+
+def own_accounts(contributor: str) -> list[str]:
+    """The names of all accounts that a contributor can have."""
+    return [account_name(kind, contributor) for kind, means in KINDS.items() if means.owned]
+
+
+def entries_about(session: Session, contributor: str, through: int) -> list[int]:
+    """The entries that a contributor's statement rests on, in order, as far as `through`.
+
+    These are entries with a part or a posting of theirs, what is registered of them, disputes they are a side of, the
+    commodities that these are in, and the reversals of all these.
+    """
+    posted = col(Posting.account).in_(own_accounts(contributor))
+    datasets = select(Dataset.fingerprint).where(Dataset.contributor == contributor)
+    sides = or_(Dispute.claimant == contributor, Dispute.respondent == contributor)
+    counted = or_(
+        col(Commodity.code).in_(select(Posting.commodity).where(posted)),
+        col(Commodity.code).in_(select(Dispute.asset).where(sides)),
+    )
+    queries: list[Any] = [
+        select(Part.entry).where(Part.contributor == contributor),
+        select(Posting.entry).where(posted),
+        select(Contributor.entry).where(Contributor.id == contributor),
+        select(Estate.entry).where(Estate.contributor == contributor),
+        select(Group.entry).where(Group.id == contributor),
+        select(Dataset.entry).where(Dataset.contributor == contributor),
+        select(Consent.entry).where(col(Consent.dataset).in_(datasets)),
+        select(Dispute.entry).where(sides),
+        select(Resolution.entry).where(col(Resolution.dispute).in_(select(Dispute.entry).where(sides))),
+        select(Commodity.entry).where(counted),
+    ]
+    found = set(session.connection().execute(union(*queries)).scalars())
+    for batch in batches(sorted(found), _BATCH):
+        found.update(session.exec(select(Entry.sequence).where(col(Entry.reverses).in_(batch))))
+    return sorted(sequence for sequence in found if sequence <= through)
+
+
+def facts(session: Session, contributor: str, through: int | None = None) -> Facts:
+    """The facts about a contributor among the first `through` entries, or all. Raises `UnknownContributorError`."""
+    owner = registry.contributor(session, contributor)
+    count, head = journal.head(session)
+    if through is not None and through != count:
+        count, head = through, journal.entry(session, through).hash
+    sequences = entries_about(session, owner.id, count)
+    found: list[Fact] = []
+    for batch in batches(sequences, _BATCH):
+        parts = _own_parts(session, owner.id, batch)
+        lines = _own_lines(session, owner.id, batch)
+        entries = select(Entry).where(col(Entry.sequence).in_(batch)).order_by(col(Entry.sequence))
+        found += [_fact(entry, parts[entry.sequence], lines[entry.sequence]) for entry in session.exec(entries)]
+    return Facts(owner.id, count, head, tuple(found))
+
+
+def _fact(entry: Entry, parts: Iterable[Part], lines: Iterable[Posting]) -> Fact:
+    return Fact(
+        sequence=entry.sequence,
+        kind=entry.kind,
+        subject=entry.subject,
+        recorded_at=entry.recorded_at,
+        event_at=entry.event_at,
+        reason=entry.reason,
+        reference=entry.reference,
+        reverses=entry.reverses,
+        payload=json.loads(entry.payload) if entry.kind in SHOWN else {},
+        parts=tuple(json.loads(part.payload) for part in parts),
+        lines=tuple(Line(row.account, row.commodity, row.side, row.amount) for row in lines),  # type: ignore[arg-type]
+    )
+
+
+def _own_parts(session: Session, contributor: str, sequences: Iterable[int]) -> dict[int, list[Part]]:
+    found: dict[int, list[Part]] = defaultdict(list)
+    query = select(Part).where(col(Part.entry).in_(sequences), Part.contributor == contributor)
+    for part in session.exec(query.order_by(col(Part.entry), col(Part.number))):
+        found[part.entry].append(part)
+    return found
+
+
+def _own_lines(session: Session, contributor: str, sequences: Iterable[int]) -> dict[int, list[Posting]]:
+    found: dict[int, list[Posting]] = defaultdict(list)
+    query = select(Posting).where(
+        col(Posting.entry).in_(sequences), col(Posting.account).in_(own_accounts(contributor))
+    )
+    for posting in session.exec(query.order_by(col(Posting.entry), col(Posting.line))):
+        found[posting.entry].append(posting)
+    return found
