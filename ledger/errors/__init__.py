@@ -9,6 +9,7 @@ from ledger.errors.databases import (
     NotALedgerError,
     SchemaVersionError,
 )
+from ledger.errors.disputes import DisputedAmountError, DisputeError, UnknownDisputeError
 from ledger.errors.journal import (
     AccountError,
     AccountLimitError,
@@ -88,6 +89,8 @@ __all__ = [
     "DatabaseMissingError",
     "DatabaseUnreachableError",
     "DatabaseUrlError",
+    "DisputeError",
+    "DisputedAmountError",
     "DuplicateDatasetError",
     "DuplicateError",
     "EmptyDatasetError",
@@ -126,6 +129,7 @@ __all__ = [
     "UnbalancedEntryError",
     "UnknownContributorError",
     "UnknownDatasetError",
+    "UnknownDisputeError",
     "UnknownEntryError",
     "UnknownObjectiveError",
     "UnknownRunError",
