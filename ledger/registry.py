@@ -18,10 +18,11 @@ from ledger.objectives import (
     task_weights,
 )
 from ledger.rows import identifier, recorded_at, register
-from ledger.settings import TOLERANCE, start, tolerance
+from ledger.settings import ORIGIN, TOLERANCE, origin, start, tolerance
 from ledger.supply import RegisteredDataset, register_dataset
 
 __all__ = [
+    "ORIGIN",
     "TOLERANCE",
     "Overlap",
     "RegisteredDataset",
@@ -40,6 +41,7 @@ __all__ = [
     "objective",
     "objective_tasks",
     "objectives",
+    "origin",
     "overlaps_of",
     "recorded_at",
     "register",
