@@ -1,7 +1,7 @@
 """The audit: recompute everything from what is stored, and say what does not hold.
 
 What it cannot find: whoever can rewrite every row, every hash and every record consistently can tell another story. The
-defence is a head hash kept elsewhere. `Audit.head` is that hash; give it back later as `expect_head`.
+defence is what somebody else kept: a signed checkpoint of the log, or the head's hash (`Audit.head`), given back later.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from ledger import checks, journal
 from ledger.checks import Claims, Fault
+from ledger.proofs.checkpoint import Checkpoint
 
 SHOWN_FAULTS = 50  # of one check
 
@@ -41,8 +42,11 @@ class Audit:
         return asdict(self)
 
 
-def audit(session: Session, *, expect_head: str | None = None) -> Audit:
-    """Check everything. `expect_head` is the hash of an entry that must still be there."""
+def audit(session: Session, *, expect_head: str | None = None, checkpoint: Checkpoint | None = None) -> Audit:
+    """Check everything. `expect_head` is the hash of an entry that must still be there.
+
+    `checkpoint` is one that was kept: everything that it stands for must be there unchanged.
+    """
     results = _results(checks.SCHEMA_CLAIMS, checks.schema_faults(session))
     readable = all(result.ok for result in results if result.name == checks.TYPES)
     sections: list[tuple[Claims, Callable[[], Iterable[Fault]]]] = [
@@ -54,7 +58,10 @@ def audit(session: Session, *, expect_head: str | None = None) -> Audit:
         (checks.REGISTRY_CLAIMS, lambda: checks.registry_faults(session)),
         (checks.RUN_CLAIMS, lambda: checks.run_faults(session)),
         (checks.SETTLEMENT_CLAIMS, lambda: checks.settlement_faults(session)),
+        (checks.DISPUTE_CLAIMS, lambda: checks.dispute_faults(session)),
     ]
+    if checkpoint is not None:
+        sections.append((checks.LOG_CLAIMS, lambda: checks.log_faults(session, checkpoint)))
     for claims, faults in sections:
         if readable:
             results += _results(claims, faults())

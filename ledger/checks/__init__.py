@@ -5,8 +5,10 @@ Checks read what is stored without trusting it: amounts as the database holds th
 
 from ledger.checks.accounts import ACCOUNT_CLAIMS, account_faults
 from ledger.checks.books import HEAD_CLAIMS, JOURNAL_CLAIMS, head_faults, journal_faults
+from ledger.checks.disputes import DISPUTE_CLAIMS, dispute_faults
 from ledger.checks.fault import Claims, Fault
 from ledger.checks.holds import HOLD_CLAIMS, hold_faults
+from ledger.checks.log import LOG_CLAIMS, log_faults
 from ledger.checks.periods import PERIOD_CLAIMS, period_faults
 from ledger.checks.registered import REGISTRY_CLAIMS, registry_faults
 from ledger.checks.runs import RUN_CLAIMS, run_faults
@@ -15,9 +17,11 @@ from ledger.checks.settlements import SETTLEMENT_CLAIMS, settlement_faults
 
 __all__ = [
     "ACCOUNT_CLAIMS",
+    "DISPUTE_CLAIMS",
     "HEAD_CLAIMS",
     "HOLD_CLAIMS",
     "JOURNAL_CLAIMS",
+    "LOG_CLAIMS",
     "PERIOD_CLAIMS",
     "REGISTRY_CLAIMS",
     "RUN_CLAIMS",
@@ -27,9 +31,11 @@ __all__ = [
     "Claims",
     "Fault",
     "account_faults",
+    "dispute_faults",
     "head_faults",
     "hold_faults",
     "journal_faults",
+    "log_faults",
     "period_faults",
     "registry_faults",
     "run_faults",
