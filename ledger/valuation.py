@@ -29,6 +29,7 @@ from ledger.errors import (
     UnknownObjectiveError,
     UnknownRunError,
 )
+from ledger.groups import members_of
 from ledger.instants import parse_instant
 from ledger.lines import Line, credit, debit
 from ledger.models import Contributor, Dataset, Entry, Run
@@ -325,14 +326,18 @@ def _data(session: Session, record: RunRecord) -> dict[str, list[str]]:
     run = record.identity
     if not isinstance(stated, Mapping):
         raise ManifestError(run, "data", "is not a table of fingerprints by contributor")
+    named: set[str] = set()
     for contributor, fingerprints in stated.items():
         if contributor not in record.contributors:
             raise ManifestError(run, "data", f"names {contributor!r}, who is not a contributor of the run")
         if not isinstance(fingerprints, list) or not all(isinstance(item, str) for item in fingerprints):
             raise ManifestError(run, "data", f"gives {contributor!r} something other than a list of fingerprints")
         for fingerprint in fingerprints:
+            if fingerprint in named:
+                raise ManifestError(run, "data", f"names dataset {fingerprint[:12]} twice")
+            named.add(fingerprint)
             found = session.exec(select(Dataset).where(Dataset.fingerprint == fingerprint)).first()
-            if found is None or found.contributor != contributor:
+            if found is None or found.contributor not in (contributor, *members_of(session, contributor)):
                 raise ForeignDataError(run, contributor, fingerprint, found.contributor if found else None)
     return {contributor: list(fingerprints) for contributor, fingerprints in stated.items()}
 

@@ -113,11 +113,19 @@ class WeightError(LedgerError):
 
 
 class EstateError(LedgerError):
-    """A contributor's estate, or a group, cannot be what was asked for."""
+    """A contributor's estate cannot be what was asked for."""
 
     def __init__(self, contributor: str, reason: str) -> None:
         self.contributor, self.reason = contributor, reason
         super().__init__(f"estate of {contributor!r}: {reason}")
+
+
+class GroupError(LedgerError):
+    """A group cannot be what was asked for, or is not registered."""
+
+    def __init__(self, group: str, reason: str) -> None:
+        self.group, self.reason = group, reason
+        super().__init__(f"group {group!r}: {reason}")
 
 
 class SettingError(LedgerError):
