@@ -77,8 +77,8 @@ def facts(session: Session, contributor: str, through: int | None = None) -> Fac
     sequences = entries_about(session, owner.id, count)
     found: list[Fact] = []
     for batch in batches(sequences, _BATCH):
-        parts = _own_parts(session, owner.id, batch)
-        lines = _own_lines(session, owner.id, batch)
+        parts = parts_of(session, owner.id, batch)
+        lines = postings_of(session, owner.id, batch)
         entries = select(Entry).where(col(Entry.sequence).in_(batch)).order_by(col(Entry.sequence))
         found += [_fact(entry, parts[entry.sequence], lines[entry.sequence]) for entry in session.exec(entries)]
     return Facts(owner.id, count, head, tuple(found))
@@ -100,7 +100,8 @@ def _fact(entry: Entry, parts: Iterable[Part], lines: Iterable[Posting]) -> Fact
     )
 
 
-def _own_parts(session: Session, contributor: str, sequences: Iterable[int]) -> dict[int, list[Part]]:
+def parts_of(session: Session, contributor: str, sequences: Iterable[int]) -> dict[int, list[Part]]:
+    """What each of these entries says of a contributor, in its order."""
     found: dict[int, list[Part]] = defaultdict(list)
     query = select(Part).where(col(Part.entry).in_(sequences), Part.contributor == contributor)
     for part in session.exec(query.order_by(col(Part.entry), col(Part.number))):
@@ -108,7 +109,8 @@ def _own_parts(session: Session, contributor: str, sequences: Iterable[int]) -> 
     return found
 
 
-def _own_lines(session: Session, contributor: str, sequences: Iterable[int]) -> dict[int, list[Posting]]:
+def postings_of(session: Session, contributor: str, sequences: Iterable[int]) -> dict[int, list[Posting]]:
+    """The postings of each of these entries on a contributor's accounts, in its order."""
     found: dict[int, list[Posting]] = defaultdict(list)
     query = select(Posting).where(
         col(Posting.entry).in_(sequences), col(Posting.account).in_(own_accounts(contributor))

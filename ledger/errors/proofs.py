@@ -79,3 +79,19 @@ class OriginError(ProofError):
     def __init__(self, name: str, origin: str) -> None:
         self.name, self.origin = name, origin
         super().__init__(f"{name!r} does not speak for the log {origin!r}: their names must be the same")
+
+
+class EntryProofError(ProofError):
+    """An entry that is shown is not in the log, or not as it is shown."""
+
+    def __init__(self, sequence: int, reason: str) -> None:
+        self.sequence, self.reason = sequence, reason
+        super().__init__(f"entry {sequence}: {reason}")
+
+
+class StatementFormatError(ProofError):
+    """A file is not a statement with its proofs."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"this is no statement with proofs: {reason}")
