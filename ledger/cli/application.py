@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ledger.cli import audit, demonstration, import_run, init, settle, statement, train
+from ledger.cli import audit, demonstration, export, import_run, init, settle, statement, train
 from ledger.cli.contributor import contributor
 from ledger.cli.dataset import dataset
 from ledger.cli.objective import objective
@@ -25,4 +25,5 @@ application.command("import-run", epilog=import_run.EXAMPLE)(import_run.import_r
 application.command("settle", epilog=settle.EXAMPLE)(settle.settle)
 application.command("audit", epilog=audit.EXAMPLE)(audit.audit)
 application.command("statement", epilog=statement.EXAMPLE)(statement.statement)
+application.command("export", epilog=export.EXAMPLE)(export.export)
 application.command("demo", epilog=demonstration.EXAMPLE)(demonstration.demo)

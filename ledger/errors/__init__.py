@@ -10,6 +10,10 @@ from ledger.errors.databases import (
     SchemaVersionError,
 )
 from ledger.errors.disputes import DisputedAmountError, DisputeError, UnknownDisputeError
+from ledger.errors.exports import (
+    ExportDigitsError,
+    ExportFileError,
+)
 from ledger.errors.journal import (
     AccountError,
     AccountLimitError,
@@ -96,6 +100,8 @@ __all__ = [
     "DuplicateError",
     "EmptyDatasetError",
     "EstateError",
+    "ExportDigitsError",
+    "ExportFileError",
     "ForeignDataError",
     "FutureEventError",
     "GapToleranceError",

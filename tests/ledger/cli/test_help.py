@@ -28,6 +28,7 @@ COMMANDS = {
     "settle",
     "audit",
     "statement",
+    "export",
     "demo",
 }
 
