@@ -1,35 +1,48 @@
-"""Where the books are kept: one SQLite file, or any database by URL. Opening, creating, transactions."""
+"""An open ledger: made, opened, upgraded; read in unchanging views, written in transactions that hold whole or not.
+
+One writer at a time, on both databases: SQLite takes its write lock at the beginning, and on PostgreSQL a writer locks
+the head of the journal before it reads anything.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from sqlalchemy import Engine, create_engine, event, inspect, text
-from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from ledger import migrations
+from ledger import migrations, roles
 from ledger.errors import (
     DatabaseExistsError,
     DatabaseMissingError,
     DatabaseUnreachableError,
     DatabaseUrlError,
+    LedgerError,
     NotALedgerError,
     SchemaVersionError,
+    WriteConflictError,
 )
+from ledger.failures import explained
+from ledger.places import MIGRATING, READING, file_engine, path_of, server_engine, shown
 
 Clock = Callable[[], datetime]
+T = TypeVar("T")
 
 DEFAULT_TOLERANCE = "0.01"  # of |improvement|
+ATTEMPTS = 5  # of a transaction that gave way to others
+_PAUSE_SECONDS = 0.05  # at most, after the first attempt; twice as long after each further one
 _MAGIC = b"SQLite format 3\0"
-_WAIT_SECONDS = 30
-_READ_ONLY = "ledger_read_only"
+_MAKING = int.from_bytes(b"ghostled")  # the advisory lock of whoever makes a ledger, while there is no head to lock
 
 
 def utc_now() -> datetime:
@@ -38,10 +51,10 @@ def utc_now() -> datetime:
 
 
 class Ledger:
-    """An open ledger. Use `Ledger.open` or `Ledger.create`, then `reading` and `writing`::
+    """An open ledger. Use `Ledger.open` or `Ledger.create`, then `reading`, and `transact` or `writing`::
 
-    with Ledger.open("ghostledger.db") as books, books.writing() as session:
-        registry.add_contributor(session, "alice", "Alice Ltd")
+    with Ledger.open("ghostledger.db") as books:
+        books.transact(lambda session: registry.add_contributor(session, "alice", "Alice Ltd"))
     """
 
     def __init__(self, engine: Engine, place: str, folder: Path | None, clock: Clock) -> None:
@@ -49,40 +62,57 @@ class Ledger:
         self.place = place  # the path or URL it was opened by, without a password
         self.folder = folder  # where relative paths of run records start; None for a database server
         self.clock = clock
+        server = engine.dialect.name == "postgresql"
+        # The isolation is stated, whatever the server's own default is.
+        self._reader = engine.execution_options(
+            **{READING: True}, **({"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if server else {})
+        )
+        self._writer = engine.execution_options(
+            **({"isolation_level": "READ COMMITTED", "postgresql_readonly": False} if server else {})
+        )
 
     @classmethod
     def create(
-        cls, place: str | os.PathLike[str], *, tolerance: str = DEFAULT_TOLERANCE, clock: Clock = utc_now
+        cls,
+        place: str | os.PathLike[str],
+        *,
+        tolerance: str = DEFAULT_TOLERANCE,
+        application_role: str | None = None,
+        clock: Clock = utc_now,
     ) -> Ledger:
-        """Make a new ledger at a path or URL, whole or not at all, and open it.
+        """Make a new ledger at a path, or in an empty PostgreSQL database, whole or not at all, and open it.
 
-        `tolerance` is the largest \\|gap\\| / \\|improvement\\| at which a run is settled, as decimal text. Raises
-        `DatabaseExistsError`, `DatabaseUrlError`, `DatabaseUnreachableError`, `SettingError`.
+        `tolerance` is the largest \\|gap\\| / \\|improvement\\| at which a run is settled, as decimal text. On PostgreSQL
+        `application_role` is a role that may then read the ledger and add to it, and nothing else. Raises
+        `DatabaseExistsError`, `DatabaseUrlError`, `SettingError`, `ApplicationRoleError`, and what `open` does of a
+        database that cannot be used.
         """
         from ledger.registry import start  # the registry's functions take sessions, which are made here
 
-        path = _path(place)
+        path = path_of(place)
         if path is None:
-            books = cls(_engine(str(place)), make_url(str(place)).render_as_string(), None, clock)
-            with books._reported():
-                if inspect(books.engine).get_table_names():
-                    raise DatabaseExistsError(books.place)
-                books._build(tolerance, start)
+            books = cls(server_engine(str(place)), shown(str(place)), None, clock)
+            try:
+                books._build(tolerance, start, application_role)
+            except LedgerError:
+                books.close()
+                raise
             return books
+        if application_role is not None:
+            raise DatabaseUrlError(str(path), "a SQLite file knows no roles; leave the application role out")
         if path.exists():
             raise DatabaseExistsError(str(path))
         scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            books = cls(_engine(f"sqlite:///{scratch}"), str(path), path.parent, clock)
-            with books._reported():
-                books._build(tolerance, start)
+            books = cls(file_engine(scratch), str(path), path.parent, clock)
+            books._build(tolerance, start, None)
             books.close()
-            scratch.rename(path)
+            _take_place(scratch, path)
         except OSError as error:
             raise DatabaseUnreachableError(str(path), error.strerror or str(error)) from error
         finally:
-            for suffix in ("", "-wal", "-shm"):
+            for suffix in ("", "-wal", "-shm", "-journal"):
                 scratch.with_name(scratch.name + suffix).unlink(missing_ok=True)
         return cls.open(path, clock=clock)
 
@@ -90,14 +120,15 @@ class Ledger:
     def open(cls, place: str | os.PathLike[str], *, clock: Clock = utc_now) -> Ledger:
         """Open the ledger at a path or URL.
 
-        Raises `DatabaseMissingError`, `NotALedgerError`, `SchemaVersionError`, `DatabaseUrlError`,
-        `DatabaseUnreachableError`.
+        Raises `DatabaseMissingError`, `NotALedgerError`, `SchemaVersionError`, `DatabaseUrlError`, and of a database
+        that cannot be used `DatabaseUnreachableError`, `DatabasePermissionError`, `DatabaseReadOnlyError` or
+        `DatabaseDamagedError`.
         """
         books = cls._connect(place, clock)
         found, newest = books._revision(), migrations.newest()
         if found != newest:
             books.close()
-            raise SchemaVersionError(books.place, found, newest, newer=not migrations.known(found))
+            raise books._of_another_version(found)
         return books
 
     @classmethod
@@ -107,16 +138,19 @@ class Ledger:
         found = books._revision()
         if not migrations.known(found):
             books.close()
-            raise SchemaVersionError(books.place, found, migrations.newest(), newer=True)
-        with books._reported(), books.engine.begin() as connection:
+            raise books._of_another_version(found)
+        with books._reported(), books._writer.execution_options(**{MIGRATING: True}).begin() as connection:
+            lock(connection)
             migrations.upgrade(connection)
+            for role in roles.given(connection):
+                roles.give(connection, role)
         return books
 
     @classmethod
     def _connect(cls, place: str | os.PathLike[str], clock: Clock) -> Ledger:
-        path = _path(place)
+        path = path_of(place)
         if path is None:
-            return cls(_engine(str(place)), make_url(str(place)).render_as_string(), None, clock)
+            return cls(server_engine(str(place)), shown(str(place)), None, clock)
         if not path.exists():
             raise DatabaseMissingError(str(path))
         try:
@@ -126,23 +160,43 @@ class Ledger:
             raise NotALedgerError(str(path), error.strerror or str(error)) from error
         if magic != _MAGIC:
             raise NotALedgerError(str(path), "it is not a SQLite database")
-        return cls(_engine(f"sqlite:///{path}"), str(path), path.parent, clock)
+        return cls(file_engine(path), str(path), path.parent, clock)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session on one unchanging view of the books; what it writes is rolled back."""
-        with self._reported(), Session(self.engine.execution_options(**{_READ_ONLY: True})) as session:
+        """A session on one unchanging view of the books. Writing in it raises `DatabaseReadOnlyError`."""
+        with self._reported(), Session(self._reader) as session:
             self._equip(session)
-            session.connection()  # the transaction begins here, not at the first statement
+            session.connection().execute(text("SELECT count FROM head")).all()  # the view is that of the first read
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session whose changes are stored together when the block ends, or not at all when it raises."""
-        with self._reported(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        """A session whose changes are stored together when the block ends, or not at all when it raises.
+
+        There is one at a time; others wait. Raises `WriteConflictError` where the database undid it in favour of
+        another transaction: `transact` tries again.
+        """
+        with self._reported(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             self._equip(session)
-            session.connection()  # the transaction begins here, not at the first statement
+            lock(session.connection())  # the transaction begins here, not at the first statement
             yield session
+
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """What `work` returns, done in a session of `writing`: stored whole, or not at all when it raises.
+
+        Where the database undoes it (a deadlock, a serialization failure) all of `work` is done again in a new
+        session, so it must not keep anything from one. Raises `WriteConflictError` after several attempts.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self.writing() as session:
+                    return work(session)
+            except WriteConflictError as error:
+                reason = error.reason
+                if attempt < ATTEMPTS:
+                    time.sleep(random.uniform(0, _PAUSE_SECONDS * 2**attempt))
+        raise WriteConflictError(self.place, reason, ATTEMPTS)
 
     def close(self) -> None:
         """Give back the database's connections."""
@@ -158,80 +212,63 @@ class Ledger:
         session.info["clock"] = self.clock
         session.info["folder"] = self.folder
 
-    def _build(self, tolerance: str, start: Callable[[Session, str], None]) -> None:
-        with Session(self.engine) as session, session.begin():
+    def _build(self, tolerance: str, start: Callable[[Session, str], None], role: str | None) -> None:
+        with self._reported(), Session(self._writer) as session, session.begin():
             self._equip(session)
-            migrations.upgrade(session.connection())
+            connection = session.connection()
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MAKING})
+                if connection.execute(text("SHOW server_encoding")).scalar_one() != "UTF8":
+                    raise DatabaseUrlError(self.place, "its encoding cannot hold every name; make it with UTF8")
+                if inspect(connection).get_table_names():
+                    raise DatabaseExistsError(self.place)
+            migrations.upgrade(connection)
             start(session, tolerance)
+            if role is not None:
+                roles.give(connection, role)
 
     def _revision(self) -> str:
         try:
-            reader = self.engine.execution_options(**{_READ_ONLY: True})
-            with self._reported(), reader.connect() as connection:
+            with self._reported(), self._reader.connect() as connection:
                 if "alembic_version" not in inspect(connection).get_table_names():
                     raise NotALedgerError(self.place, "it holds other tables")
                 found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
             if len(found) != 1:
                 raise NotALedgerError(self.place, "its schema has no version")
-        except (NotALedgerError, DatabaseUnreachableError):
+        except LedgerError:
             self.close()
             raise
         return str(found[0])
+
+    def _of_another_version(self, found: str) -> SchemaVersionError:
+        unreleased = found in migrations.UNRELEASED
+        newer = not unreleased and not migrations.known(found)
+        return SchemaVersionError(self.place, found, migrations.newest(), newer=newer, unreleased=unreleased)
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
-            raise DatabaseUnreachableError(self.place, str(error.orig)) from error
-        except DatabaseError as error:
-            if type(error) is DatabaseError:  # SQLite's own word for a file that is damaged or no database
-                raise NotALedgerError(self.place, str(error.orig)) from error
-            raise
+        except DBAPIError as error:
+            known = explained(self.place, error)
+            if known is None:
+                raise
+            raise known from error
 
 
-def _path(place: str | os.PathLike[str]) -> Path | None:
-    """The file that a place names, or None where it is a database server's URL."""
-    if isinstance(place, str) and "://" in place:
-        try:
-            url = make_url(place)
-        except ArgumentError as error:
-            raise DatabaseUrlError(place, "is not a database URL") from error
-        if url.get_backend_name() != "sqlite":
-            return None
-        if not url.database or url.database == ":memory:":
-            raise DatabaseUrlError(place, "a ledger in memory is gone when the program ends; name a file")
-        return Path(url.database).resolve()
-    return Path(place).resolve()
+def lock(connection: Connection) -> None:
+    """Make other writers wait until this transaction ends. SQLite does so by how it begins."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT count FROM head FOR UPDATE")).all()
 
 
-def _engine(url: str) -> Engine:
-    shown = make_url(url).render_as_string()
+def _take_place(made: Path, path: Path) -> None:
+    """Move a finished file to its place, unless somebody has been faster."""
     try:
-        engine = create_engine(url)
-    except NoSuchModuleError as error:
-        raise DatabaseUrlError(shown, "no driver is known for this kind of database") from error
-    except ModuleNotFoundError as error:
-        raise DatabaseUrlError(shown, f"its driver is not installed: pip install {error.name}") from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # sqlite3 would begin late, after the first read; `_begin_sqlite` does it
-    cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout = {_WAIT_SECONDS * 1000}",
-        "journal_mode = WAL",
-        "foreign_keys = ON",
-        "recursive_triggers = ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    read_only = connection.get_execution_options().get(_READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        os.link(made, path)
+    except FileExistsError as error:
+        raise DatabaseExistsError(str(path)) from error
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        made.rename(path)  # a file system without links

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from sqlmodel import Session
 
 from ledger import personal, registry
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
@@ -22,13 +23,17 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a contributor."""
-    with Ledger.open(ledger) as books, books.writing() as session:
+
+    def work(session: Session) -> dict[str, Any]:
         added = registry.add_contributor(session, id, name)
-        entry = {"id": added.id, "name": personal.name_of(session, added.id), "entry": added.entry}
+        return {"id": added.id, "name": personal.name_of(session, added.id), "entry": added.entry}
+
+    with Ledger.open(ledger) as books:
+        added = books.transact(work)
     if as_json:
-        say_json(entry)
+        say_json(added)
     else:
-        say(f"contributor {added.id} ({entry['name']}) is in entry {added.entry}")
+        say(f"contributor {added['id']} ({added['name']}) is in entry {added['entry']}")
 
 
 @contributor.command("list", epilog="Example: ghostledger contributor list --json")

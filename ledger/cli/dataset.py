@@ -42,7 +42,8 @@ def register(
 
     An exact duplicate of a registered dataset is refused; records shared with other datasets are reported.
     """
-    with Ledger.open(ledger) as books, books.writing() as session:
+
+    def work(session: Session) -> tuple[registry.RegisteredDataset, dict[str, Any]]:
         registry.contributor(session, contributor)
         found = registry.register_dataset(
             session,
@@ -55,7 +56,10 @@ def register(
             text_field=text_field,
             encoding=encoding,
         )
-        described = _described(session, found.dataset)
+        return found, _described(session, found.dataset)
+
+    with Ledger.open(ledger) as books:
+        found, described = books.transact(work)
     overlaps = [
         {
             "dataset": overlap.fingerprint,
@@ -85,16 +89,16 @@ def withdraw_consent(
     dataset: Fingerprint, at: At, ledger: LedgerPlace = DEFAULT_LEDGER, as_json: AsJson = False
 ) -> None:
     """Record that consent ends. Runs that began before stay valid; later ones may not use the data."""
-    with Ledger.open(ledger) as books, books.writing() as session:
-        change = registry.withdraw_consent(session, dataset, at)
+    with Ledger.open(ledger) as books:
+        change = books.transact(lambda session: registry.withdraw_consent(session, dataset, at))
     _say_change(change, as_json)
 
 
 @dataset.command(epilog="Example: ghostledger dataset give-consent 3f9a01c2 --at 2026-07-01")
 def give_consent(dataset: Fingerprint, at: At, ledger: LedgerPlace = DEFAULT_LEDGER, as_json: AsJson = False) -> None:
     """Record that consent is given again."""
-    with Ledger.open(ledger) as books, books.writing() as session:
-        change = registry.give_consent(session, dataset, at)
+    with Ledger.open(ledger) as books:
+        change = books.transact(lambda session: registry.give_consent(session, dataset, at))
     _say_change(change, as_json)
 
 

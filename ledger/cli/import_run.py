@@ -22,6 +22,6 @@ def import_run(
     as_json: AsJson = False,
 ) -> None:
     """Book a run record from your own training loop, after its hashes and the axioms were checked."""
-    with Ledger.open(ledger) as books, books.writing() as session:
-        booked = book_run(session, path, partial=allow_partial)
+    with Ledger.open(ledger) as books:
+        booked = books.transact(lambda session: book_run(session, path, partial=allow_partial))
     show_booked(booked, as_json)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlmodel import Session
 
 from attribution.training.sources import records
 from ledger import registry
@@ -62,7 +63,8 @@ def add(
     """
     given = [_Given.of(option) for option in task]
     weights = _weights(given)
-    with Ledger.open(ledger) as books, books.writing() as session:
+
+    def work(session: Session) -> registry.RegisteredObjective:
         tasks = [
             registry.Task(
                 name=one.name,
@@ -74,7 +76,10 @@ def add(
             )
             for one, weight in zip(given, weights, strict=True)
         ]
-        added = registry.add_objective(session, name, tasks)
+        return registry.add_objective(session, name, tasks)
+
+    with Ledger.open(ledger) as books:
+        added = books.transact(work)
     rows = [
         {
             "task": row.task,

@@ -157,8 +157,7 @@ def train(
         record = _trained(sources, tasks, configuration, out)
         if not record.complete and not allow_partial:
             raise NotBookedError(out / RECORD, record.stopped)
-        with books.writing() as session:
-            booked = book_run(session, out / RECORD, partial=allow_partial)
+        booked = books.transact(lambda session: book_run(session, out / RECORD, partial=allow_partial))
     show_booked(booked, as_json)
 
 

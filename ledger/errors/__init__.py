@@ -2,12 +2,20 @@
 
 from ledger.errors.base import LedgerError
 from ledger.errors.databases import (
+    ApplicationRoleError,
+    DatabaseBusyError,
+    DatabaseDamagedError,
     DatabaseExistsError,
+    DatabaseFullError,
     DatabaseMissingError,
+    DatabasePermissionError,
+    DatabaseReadOnlyError,
     DatabaseUnreachableError,
     DatabaseUrlError,
     NotALedgerError,
+    SchemaInUseError,
     SchemaVersionError,
+    WriteConflictError,
 )
 from ledger.errors.disputes import DisputedAmountError, DisputeError, UnknownDisputeError
 from ledger.errors.exports import (
@@ -84,14 +92,20 @@ __all__ = [
     "AccountShutError",
     "AmbiguousRunError",
     "AmountError",
+    "ApplicationRoleError",
     "AssetError",
     "AxiomError",
     "CheckpointError",
     "CheckpointFormatError",
     "ConsentError",
     "ConsistencyProofError",
+    "DatabaseBusyError",
+    "DatabaseDamagedError",
     "DatabaseExistsError",
+    "DatabaseFullError",
     "DatabaseMissingError",
+    "DatabasePermissionError",
+    "DatabaseReadOnlyError",
     "DatabaseUnreachableError",
     "DatabaseUrlError",
     "DisputeError",
@@ -126,6 +140,7 @@ __all__ = [
     "RecordTextError",
     "ReversalError",
     "RunReversedError",
+    "SchemaInUseError",
     "SchemaVersionError",
     "SettingError",
     "SettledAlreadyError",
@@ -142,4 +157,5 @@ __all__ = [
     "UnknownObjectiveError",
     "UnknownRunError",
     "WeightError",
+    "WriteConflictError",
 ]

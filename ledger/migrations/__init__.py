@@ -9,6 +9,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+UNRELEASED = frozenset({"0001"})  # the schemas of ledgers from before the first release, which nothing upgrades
+
 
 def configuration(connection: Connection | None = None, version_folders: tuple[str, ...] = ()) -> Config:
     """Alembic's configuration for a connection, with folders of further migrations if any."""

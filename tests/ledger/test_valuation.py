@@ -235,8 +235,10 @@ def test_a_reversed_run_has_no_value(staffed: Ledger, tmp_path: Path) -> None:
             book_run(session, path)
 
 
-def test_a_record_beside_the_books_is_found_after_both_were_moved(staffed: Ledger, tmp_path: Path, book: Book) -> None:
-    with staffed.writing() as session:
+def test_a_record_beside_the_books_is_found_after_both_were_moved(
+    staffed_file: Ledger, tmp_path: Path, book: Book
+) -> None:
+    with staffed_file.writing() as session:
         run = book(session, {"alice": 0.5}).run
         assert run.path == "run-1"
         assert valuation.record_path(session, run) == tmp_path / "run-1"
