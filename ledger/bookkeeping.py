@@ -9,9 +9,9 @@ from fractions import Fraction
 from sqlmodel import Session
 
 from ledger import accounts, balances, journal, registry
-from ledger.errors import AccountError, AmountError
+from ledger.errors import AccountError, AmountError, AssetError
 from ledger.lines import credit, debit
-from ledger.models import Account, AccountChange
+from ledger.models import Account, AccountChange, Commodity
 from ledger.money import Amount, Asset
 
 SWEEP, CONVERSION = "sweep", "conversion"
@@ -101,12 +101,17 @@ def convert(
 def open_account(session: Session, name: str, commodity: str, *, floor: int | None, reason: str) -> Account:
     """Open an account with a floor of its own before anything touches it; None means that it has none.
 
-    `floor` counts on the account's normal side, in smallest units. Raises `AccountError` where it is open already.
+    `floor` counts on the account's normal side, in smallest units. Raises `AccountError` where it is open already,
+    `UnknownContributorError` and `AssetError` for an owner or a commodity that there is not.
     """
     opened = session.get(Account, (name, commodity))
     if opened is not None:
         raise AccountError(name, f"is open in {commodity} already, since entry {opened.entry}")
     made = accounts.default_account(name, commodity, 0)
+    if made.contributor is not None:
+        registry.contributor(session, made.contributor)
+    if session.get(Commodity, commodity) is None:
+        raise AssetError(commodity, "is no commodity of this ledger yet; it is made by its first use in money")
     made.floor = floor
     posted = journal.post(
         session,
