@@ -37,8 +37,8 @@ def own_accounts(contributor: str) -> list[str]:
     return [account_name(kind, contributor) for kind, means in KINDS.items() if means.owned]
 
 
-def entries_about(session: Session, contributor: str, through: int) -> list[int]:
-    """The entries that a contributor's statement rests on, in order, as far as `through`.
+def entries_about(session: Session, contributor: str, through: int | None = None) -> list[int]:
+    """The entries that a contributor's statement rests on, in order, as far as `through` if given.
 
     These are entries with a part or a posting of theirs, what is registered of them, disputes they are a side of, the
     commodities that these are in, and the reversals of all these.
@@ -65,7 +65,7 @@ def entries_about(session: Session, contributor: str, through: int) -> list[int]
     found = set(session.connection().execute(union(*queries)).scalars())
     for batch in batches(sorted(found), _BATCH):
         found.update(session.exec(select(Entry.sequence).where(col(Entry.reverses).in_(batch))))
-    return sorted(sequence for sequence in found if sequence <= through)
+    return sorted(sequence for sequence in found if through is None or sequence <= through)
 
 
 def facts(session: Session, contributor: str, through: int | None = None) -> Facts:

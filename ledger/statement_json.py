@@ -85,7 +85,7 @@ def _settlement(made: SettledRun) -> dict[str, Any]:
         "asset": asset.code,
         "value_nats": format_nats(payout.value),
         **{figure: asset.format(getattr(payout, figure)) for figure in _PAYOUT},
-        "diverted": [
+        "parts": [
             {
                 "home": part.home,
                 "amount": asset.format(part.amount),

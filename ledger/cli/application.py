@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from ledger.cli import audit, demonstration, export, import_run, init, settle, statement, train
+from ledger.cli import (
+    audit,
+    checkpoint,
+    demonstration,
+    erase,
+    export,
+    import_run,
+    init,
+    key,
+    settle,
+    statement,
+    train,
+    verify,
+)
 from ledger.cli.contributor import contributor
 from ledger.cli.dataset import dataset
 from ledger.cli.objective import objective
@@ -17,6 +30,7 @@ application = typer.Typer(
 )
 
 application.command("init", epilog=init.EXAMPLE)(init.init)
+contributor.command("erase", epilog=erase.EXAMPLE)(erase.erase)
 application.add_typer(contributor, name="contributor")
 application.add_typer(dataset, name="dataset")
 application.add_typer(objective, name="objective")
@@ -25,5 +39,8 @@ application.command("import-run", epilog=import_run.EXAMPLE)(import_run.import_r
 application.command("settle", epilog=settle.EXAMPLE)(settle.settle)
 application.command("audit", epilog=audit.EXAMPLE)(audit.audit)
 application.command("statement", epilog=statement.EXAMPLE)(statement.statement)
+application.command("key", epilog=key.EXAMPLE)(key.key)
+application.command("checkpoint", epilog=checkpoint.EXAMPLE)(checkpoint.checkpoint)
+application.command("verify", epilog=verify.EXAMPLE)(verify.verify)
 application.command("export", epilog=export.EXAMPLE)(export.export)
 application.command("demo", epilog=demonstration.EXAMPLE)(demonstration.demo)

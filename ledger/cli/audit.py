@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ledger.audit import Audit
 from ledger.audit import audit as audit_books
+from ledger.cli.files import read_checkpoint
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
 from ledger.cli.output import say, say_json, table
 from ledger.database import Ledger
+from ledger.proofs.note import VerifierKey
 
 EXAMPLE = "Example: ghostledger audit --json"
 FAILED = 1  # exit code
@@ -20,15 +23,25 @@ def audit(
     expect_head: Annotated[
         str | None, typer.Option(metavar="HASH", help="The hash of an entry that must still be there.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A checkpoint that was kept: what it stands for must be there.")
+    ] = None,
+    verifier_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The key that must have signed the checkpoint.")
+    ] = None,
     ledger: LedgerPlace = DEFAULT_LEDGER,
     as_json: AsJson = False,
 ) -> None:
     """Recompute everything from what is stored. The exit code is 1 where anything does not hold.
 
-    Keep the head's hash elsewhere: who can rewrite the whole ledger can hide it from everything but --expect-head.
+    Keep checkpoints, or the head's hash, elsewhere: who can rewrite the whole ledger can hide it from everything else.
     """
+    if verifier_key is not None and checkpoint is None:
+        raise typer.BadParameter("a key is of a checkpoint; give that with --checkpoint", param_hint="--verifier-key")
+    key = None if verifier_key is None else VerifierKey.parse(verifier_key)
+    kept = None if checkpoint is None else read_checkpoint(checkpoint, key)[1]
     with Ledger.open(ledger) as books, books.reading() as session:
-        found = audit_books(session, expect_head=expect_head)
+        found = audit_books(session, expect_head=expect_head, checkpoint=kept)
     if as_json:
         say_json(found.as_json())
     else:

@@ -30,6 +30,11 @@ def warn(line: str) -> None:
     console(error=True).print(f"ghostledger: {' '.join(line.split())}", markup=False, soft_wrap=True)
 
 
+def write(text: str) -> None:
+    """Print a text to the byte, as a file would hold it."""
+    sys.stdout.write(text)
+
+
 def say_json(value: Any) -> None:
     """Print a value as JSON on standard output, and nothing else."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -95,3 +95,11 @@ class StatementFormatError(ProofError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"this is no statement with proofs: {reason}")
+
+
+class ProofFileError(ProofError):
+    """A key, a checkpoint or a statement cannot be read from a file, or written to one."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        self.place, self.reason = place, reason
+        super().__init__(f"{place}: {reason}")

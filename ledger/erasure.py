@@ -1,0 +1,50 @@
+"""Erasing a contributor's name: the row is deleted, and the database is made to forget its bytes. Proofs stay whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from ledger import personal, registry
+from ledger.database import Ledger
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What became of a name: whether it was still there, and whether its bytes are gone from the database's files."""
+
+    contributor: str
+    found: bool
+    forgotten: bool
+
+
+def erase(books: Ledger, contributor: str) -> Erased:
+    """Erase what a contributor is called. What is booked of them stays, under their id.
+
+    Copies made before, such as backups and exports, are not reached. Raises `UnknownContributorError`.
+    """
+
+    def work(session: Session) -> bool:
+        return personal.erase(session, registry.contributor(session, contributor).id)
+
+    found = books.transact(work)
+    return Erased(contributor, found, _forget(books))
+
+
+def _forget(books: Ledger) -> bool:
+    """Rewrite what still holds deleted rows: free pages and the write-ahead log. False while somebody reads that."""
+    if books.engine.dialect.name == "postgresql":
+        with books.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM personal_data")
+        return True
+    raw = books.engine.raw_connection()
+    try:
+        cursor = raw.cursor()
+        cursor.execute("PRAGMA query_only = OFF")
+        cursor.execute("VACUUM")
+        busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        cursor.close()
+    finally:
+        raw.close()
+    return not busy
