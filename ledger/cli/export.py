@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -67,15 +68,18 @@ def _output(out: Path | None) -> Iterator[IO[bytes]]:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             return
         if out.exists():
-            raise ExportFileError(place, "it exists already; choose another name")
-        scratch = out.with_name(f".{out.name}.{os.getpid()}.new")
+            raise FileExistsError
+        scratch = out.with_name(f".{out.name}.{secrets.token_hex(4)}.new")
         try:
             with scratch.open("xb") as file:
                 yield file
-            scratch.rename(out)
+            os.link(scratch, out)  # refuses what exists, unlike a renaming
         finally:
             scratch.unlink(missing_ok=True)
     except BrokenPipeError:
         raise
+    except FileExistsError as error:
+        reason = "it exists already, and is not overwritten; choose another name"
+        raise ExportFileError(place, reason) from error
     except OSError as error:
         raise ExportFileError(place, error.strerror or str(error)) from error

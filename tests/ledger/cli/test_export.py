@@ -59,7 +59,7 @@ def test_a_full_disk_leaves_nothing(run: Run, booked: str, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pathlib.Path.rename", full)
+    monkeypatch.setattr("os.link", full)
     before = sorted(Path().iterdir())
     assert "No space left on device" in run("export --format json --out books.json").refusal
     assert sorted(Path().iterdir()) == before
