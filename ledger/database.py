@@ -77,23 +77,27 @@ class Ledger:
         place: str | os.PathLike[str],
         *,
         tolerance: str = DEFAULT_TOLERANCE,
+        origin: str | None = None,
         application_role: str | None = None,
         clock: Clock = utc_now,
     ) -> Ledger:
         """Make a new ledger at a path, or in an empty PostgreSQL database, whole or not at all, and open it.
 
-        `tolerance` is the largest \\|gap\\| / \\|improvement\\| at which a run is settled, as decimal text. On PostgreSQL
-        `application_role` is a role that may then read the ledger and add to it, and nothing else. Raises
-        `DatabaseExistsError`, `DatabaseUrlError`, `SettingError`, `ApplicationRoleError`, and what `open` does of a
-        database that cannot be used.
+        `tolerance` is the largest \\|gap\\| / \\|improvement\\| at which a run is settled, as decimal text. `origin` is what
+        checkpoints call the log, something random unless given. On PostgreSQL `application_role` is a role that may
+        then read the ledger and add to it, and nothing else. Raises `DatabaseExistsError`, `DatabaseUrlError`,
+        `SettingError`, `ApplicationRoleError`, and what `open` does of a database that cannot be used.
         """
         from ledger.registry import start  # the registry's functions take sessions, which are made here
+
+        def begin(session: Session) -> None:
+            start(session, tolerance, origin)
 
         path = path_of(place)
         if path is None:
             books = cls(server_engine(str(place)), shown(str(place)), None, clock)
             try:
-                books._build(tolerance, start, application_role)
+                books._build(begin, application_role)
             except LedgerError:
                 books.close()
                 raise
@@ -106,7 +110,7 @@ class Ledger:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             books = cls(file_engine(scratch), str(path), path.parent, clock)
-            books._build(tolerance, start, None)
+            books._build(begin, None)
             books.close()
             _take_place(scratch, path)
         except OSError as error:
@@ -212,7 +216,7 @@ class Ledger:
         session.info["clock"] = self.clock
         session.info["folder"] = self.folder
 
-    def _build(self, tolerance: str, start: Callable[[Session, str], None], role: str | None) -> None:
+    def _build(self, begin: Callable[[Session], None], role: str | None) -> None:
         with self._reported(), Session(self._writer) as session, session.begin():
             self._equip(session)
             connection = session.connection()
@@ -223,7 +227,7 @@ class Ledger:
                 if inspect(connection).get_table_names():
                     raise DatabaseExistsError(self.place)
             migrations.upgrade(connection)
-            start(session, tolerance)
+            begin(session)
             if role is not None:
                 roles.give(connection, role)
 
