@@ -18,6 +18,7 @@ from ledger.errors.databases import (
     WriteConflictError,
 )
 from ledger.errors.disputes import DisputedAmountError, DisputeError, UnknownDisputeError
+from ledger.errors.duplicates import MissingLibraryError, SimilarityError
 from ledger.errors.exports import (
     ExportDigitsError,
     ExportFileError,
@@ -133,6 +134,7 @@ __all__ = [
     "LedgerError",
     "LicenceError",
     "ManifestError",
+    "MissingLibraryError",
     "NoConsentError",
     "NoImprovementError",
     "NotALedgerError",
@@ -151,6 +153,7 @@ __all__ = [
     "SettledAlreadyError",
     "SettlementRefusedError",
     "SignatureError",
+    "SimilarityError",
     "StatementFormatError",
     "StoredAmountError",
     "TermsError",
