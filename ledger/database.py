@@ -83,10 +83,11 @@ class Ledger:
     ) -> Ledger:
         """Make a new ledger at a path, or in an empty PostgreSQL database, whole or not at all, and open it.
 
-        `tolerance` is the largest \\|gap\\| / \\|improvement\\| at which a run is settled, as decimal text. `origin` is what
-        checkpoints call the log, something random unless given. On PostgreSQL `application_role` is a role that may
-        then read the ledger and add to it, and nothing else. Raises `DatabaseExistsError`, `DatabaseUrlError`,
-        `SettingError`, `ApplicationRoleError`, and what `open` does of a database that cannot be used.
+        `tolerance` is the largest \\|gap\\| / \\|improvement\\| at which a run is settled, as decimal text.
+        `origin` is what checkpoints call the log, something random unless given. On PostgreSQL `application_role` is a
+        role that may then read the ledger and add to it, and nothing else. Raises `DatabaseExistsError`,
+        `DatabaseUrlError`, `SettingError`, `ApplicationRoleError`, and what `open` does of a database that cannot be
+        used.
         """
         from ledger.registry import start  # the registry's functions take sessions, which are made here
 
