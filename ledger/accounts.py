@@ -6,29 +6,40 @@ a floor of its own. It can be frozen, freed, and closed: what is left on it is t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import insert, tuple_
 from sqlmodel import Session, col, select
 
 from ledger.batches import batches
-from ledger.errors import AccountError
-from ledger.lines import Line, Side
-from ledger.models import Account, AccountChange
+from ledger.errors import AccountError, AssetError, UnknownContributorError
+from ledger.lines import Side
+from ledger.models import Account, AccountChange, Commodity, Contributor, Posting
 
 OPENING = "account"  # the kind of entry that opens one with a floor of its own
-_BATCH = 400  # accounts of one query
+BATCH = 400  # accounts of one query
+
+Key = tuple[str, str]  # an account's name and its commodity
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of account: its normal side, the floor of its balance there, and whether each contributor has one."""
+    """A kind of account: its normal side, the floor of its balance there, and whether each contributor has one.
+
+    What is `pending` lies there as holds, and nothing else does (`ledger/pending.py`).
+    """
 
     means: str
     normal_side: Side
     owned: bool = False
     floor: int | None = None
+    pending: bool = False
+
+
+def _held(means: str, *, owned: bool = True) -> Kind:
+    return Kind(means, "credit", owned=owned, floor=0, pending=True)
 
 
 KINDS: Mapping[str, Kind] = {
@@ -47,19 +58,30 @@ KINDS: Mapping[str, Kind] = {
     "payable": Kind("owed to a contributor now", "credit", owned=True, floor=0),
     "receivable": Kind("owed by a contributor, netted from what they earn next", "debit", owned=True, floor=0),
     "accrued": Kind("earned, but less than the least that is paid out", "credit", owned=True, floor=0),
-    "holdback": Kind("kept back until a release date", "credit", owned=True, floor=0),
-    "vesting": Kind("earned, and due in instalments", "credit", owned=True, floor=0),
-    "stopped": Kind("not paid while a dispute is open or consent is withdrawn", "credit", owned=True, floor=0),
-    "disputed": Kind("claimed by another contributor", "credit", owned=True, floor=0),
-    "in_flight": Kind("sent to a contributor, and not confirmed", "credit", owned=True, floor=0),
+    "holdback": _held("kept back until a release date"),
+    "vesting": _held("earned, and due in instalments"),
+    "stopped": _held("not paid while a dispute is open or consent is withdrawn"),
+    "disputed": _held("claimed by another contributor"),
+    "in_flight": _held("sent to a contributor, and not confirmed"),
     "stake": Kind("deposited by a contributor against negative values", "credit", owned=True, floor=0),
     # Where else a minor unit can be.
     "fee": Kind("the operator's fee", "credit"),
     "withheld": Kind("tax kept back for the authorities", "credit", floor=0),
     "surplus": Kind("above a cap: the buyer's again", "credit", floor=0),
-    "house_disputed": Kind("of the house's, claimed by a contributor", "credit", floor=0),
+    "house_disputed": _held("of the house's, claimed by a contributor", owned=False),
     "conversion": Kind("one asset given for another, counted in each", "credit"),
 }
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where an account stands: its balance is on its normal side, and None where nothing has been posted to it."""
+
+    contributor: str | None
+    normal_side: str
+    floor: int | None
+    balance: int | None
+    state: str = "open"  # or "frozen", or "closed"
 
 
 def account_name(kind: str, contributor: str | None = None) -> str:
@@ -74,30 +96,60 @@ def account_name(kind: str, contributor: str | None = None) -> str:
 
 def split_name(name: str) -> tuple[str, str | None]:
     """The kind and the owner that an account's name states. Raises `AccountError`."""
-    kind, _, contributor = name.partition(":")
+    kind, colon, contributor = name.partition(":")
+    if colon and not contributor:
+        raise AccountError(name, "names no contributor after its colon")
     account_name(kind, contributor or None)
     return kind, contributor or None
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of account that a name states. Raises `AccountError`."""
+    return KINDS[split_name(name)[0]]
 
 
 def account(session: Session, name: str, commodity: str) -> Account:
     """An account. Raises `AccountError` where no entry has opened it."""
     found = session.get(Account, (name, commodity))
     if found is None:
+        split_name(name)
         raise AccountError(name, f"has not been opened in {commodity}")
     return found
 
 
-def accounts_of(session: Session, lines: Iterable[Line], entry: int) -> dict[tuple[str, str], Account]:
-    """The accounts that lines touch, by name and commodity; those that are new are opened by this entry."""
-    keys = list(dict.fromkeys((line.account, line.commodity) for line in lines))
-    found: dict[tuple[str, str], Account] = {}
-    for batch in batches(keys, _BATCH):
+def accounts(session: Session, *, contributor: str | None = None) -> Iterator[tuple[Account, Position]]:
+    """All accounts, or a contributor's, by name and commodity, and where each stands."""
+    columns: Any = (Account, *_latest(None))
+    query: Any = select(*columns).order_by(col(Account.name), col(Account.commodity))
+    if contributor is not None:
+        query = query.where(Account.contributor == contributor)
+    for row, balance, change in session.exec(query.execution_options(yield_per=1000)):
+        yield row, Position(row.contributor, row.normal_side, row.floor, balance, _state(change))
+
+
+def positions(session: Session, keys: Iterable[Key], *, before: int | None = None) -> dict[Key, Position]:
+    """Where each of these accounts stands, of those that have been opened; the balance ahead of the entry `before`."""
+    own = (Account.name, Account.commodity, Account.contributor, Account.normal_side, Account.floor)
+    columns: Any = (*own, *_latest(before))
+    query: Any = select(*columns)
+    found: dict[Key, Position] = {}
+    for batch in batches(dict.fromkeys(keys), BATCH):
         named = tuple_(col(Account.name), col(Account.commodity)).in_(batch)
-        found |= {(row.name, row.commodity): row for row in session.exec(select(Account).where(named))}
-    missing = [default_account(name, commodity, entry) for name, commodity in keys if (name, commodity) not in found]
-    if missing:
-        session.connection().execute(insert(Account), [row.model_dump() for row in missing])
-    return found | {(row.name, row.commodity): row for row in missing}
+        for name, commodity, owner, side, floor, balance, change in session.exec(query.where(named)):
+            found[name, commodity] = Position(owner, side, floor, balance, _state(change))
+    return found
+
+
+def open_missing(session: Session, keys: Sequence[Key], entry: int) -> dict[Key, Position]:
+    """Open these accounts, as their kinds say, by the entry that first touches them.
+
+    Raises `AccountError`, `AssetError` for a commodity and `UnknownContributorError` for an owner that there is not.
+    """
+    made = [default_account(name, commodity, entry) for name, commodity in keys]
+    _assert_known(session, made)
+    for batch in batches((row.model_dump() for row in made), 10_000):
+        session.connection().execute(insert(Account), batch)
+    return {(row.name, row.commodity): Position(row.contributor, row.normal_side, row.floor, None) for row in made}
 
 
 def default_account(name: str, commodity: str, entry: int) -> Account:
@@ -117,14 +169,43 @@ def default_account(name: str, commodity: str, entry: int) -> Account:
 
 def state(session: Session, name: str, commodity: str) -> str:
     """Whether an account is "open", "frozen" or "closed"."""
-    query = select(AccountChange.change).where(AccountChange.account == name, AccountChange.commodity == commodity)
-    last = session.exec(query.order_by(col(AccountChange.entry).desc())).first()
-    return "open" if last in (None, "freed") else str(last)
+    found = positions(session, [(name, commodity)]).get((name, commodity))
+    return found.state if found else "open"
 
 
-def shut(session: Session) -> dict[tuple[str, str], str]:
-    """All accounts that take no posting, "frozen" or "closed", by name and commodity."""
-    states: dict[tuple[str, str], str] = {}
-    for row in session.exec(select(AccountChange).order_by(col(AccountChange.entry))):
-        states[row.account, row.commodity] = row.change
-    return {key: change for key, change in states.items() if change != "freed"}
+def shut(session: Session, keys: Iterable[Key]) -> dict[Key, str]:
+    """Those of these accounts that take no posting, "frozen" or "closed"."""
+    return {key: found.state for key, found in positions(session, keys).items() if found.state != "open"}
+
+
+def last_balance_of(account: Any, commodity: Any, before: int | None = None) -> Any:
+    """A scalar subquery: the balance after an account's last posting, ahead of the entry `before`."""
+    query = select(Posting.balance).where(Posting.account == account, Posting.commodity == commodity)
+    if before is not None:
+        query = query.where(Posting.entry < before)
+    # The index of accounts ends with the entry, so that this is one look-up however much was posted.
+    return query.order_by(col(Posting.entry).desc()).limit(1).correlate(Account).scalar_subquery()
+
+
+def _latest(before: int | None) -> tuple[Any, Any]:
+    """Of an account: its last balance, and its last change whenever that was."""
+    own: Any = (col(AccountChange.account) == Account.name, col(AccountChange.commodity) == Account.commodity)
+    change = select(AccountChange.change).where(*own).order_by(col(AccountChange.entry).desc()).limit(1)
+    balance = last_balance_of(col(Account.name), col(Account.commodity), before)
+    return balance, change.correlate(Account).scalar_subquery()
+
+
+def _state(last_change: str | None) -> str:
+    return "open" if last_change in (None, "freed") else str(last_change)
+
+
+def _assert_known(session: Session, rows: Collection[Account]) -> None:
+    commodities = {row.commodity for row in rows}
+    known_ones = set(session.exec(select(Commodity.code).where(col(Commodity.code).in_(commodities))))
+    for code in sorted(commodities - known_ones):
+        raise AssetError(code, "is no commodity of this ledger yet; it is made by its first use in money")
+    owners = dict.fromkeys(row.contributor for row in rows if row.contributor is not None)
+    for batch in batches(owners, BATCH):
+        known = set(session.exec(select(Contributor.id).where(col(Contributor.id).in_(batch))))
+        if missing := [owner for owner in batch if owner not in known]:
+            raise UnknownContributorError(missing)

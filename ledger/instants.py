@@ -11,7 +11,7 @@ def format_instant(moment: datetime) -> str:
     """The stored form of a moment, for instance ``2026-03-01T12:00:00.000000Z``. The moment needs an offset."""
     if moment.tzinfo is None:
         raise InstantError(moment.isoformat())
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_instant(text: str | date | datetime) -> str:
@@ -23,6 +23,14 @@ def parse_instant(text: str | date | datetime) -> str:
         return format_instant(moment)
     except OverflowError as error:
         raise InstantError(moment.isoformat()) from error
+
+
+def parse_end(text: str | date | datetime) -> str:
+    """As `parse_instant`, but a date means its last moment: whatever happened that day lies before the end of it."""
+    moment = _read(text) if isinstance(text, str) else text
+    if not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time.max, UTC)
+    return parse_instant(moment)
 
 
 def _read(text: str) -> date | datetime:

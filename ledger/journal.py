@@ -7,27 +7,22 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, insert, tuple_, update
+from sqlalchemy import func, insert, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import make_transient_to_detached
 from sqlmodel import Session, col, select
 
-from ledger import accounts
+from ledger import accounts, pending
 from ledger.batches import batches
-from ledger.canonical import (
-    GENESIS,
-    Request,
-    canonical,
-    content_hash,
-    entry_hash,
-    part_leaf,
-    posting_leaf,
-    root_of,
-)
+from ledger.canonical import GENESIS, Request, canonical, content_hash, entry_hash, part_leaf, posting_leaf, root_of
 from ledger.errors import (
     AccountLimitError,
     AccountShutError,
+    AmountError,
+    EntryTextError,
     FutureEventError,
+    HeldAccountError,
     IdempotencyConflictError,
     ReversalError,
     UnbalancedEntryError,
@@ -36,11 +31,12 @@ from ledger.errors import (
 from ledger.instants import format_instant, parse_instant
 from ledger.lines import Line, imbalance, merged, mirrored
 from ledger.models import REGISTRY, Entry, Head, Part, Period, Posting
+from ledger.money import LARGEST_AMOUNT
 
 REVERSAL = "reversal"
+LONGEST_TEXT = 2000  # bytes of UTF-8 that a server's index takes
 _REGISTRY_KINDS = frozenset(row.entry_kind for row in REGISTRY)
-_BATCH = 400  # accounts of one query
-_ROWS = 10_000  # rows of one insert
+_ROWS = 10_000  # of one insert
 
 
 @dataclass(frozen=True)
@@ -58,8 +54,8 @@ def post(
     subject: str,
     key: str,
     payload: Mapping[str, Any],
-    parts: Sequence[tuple[str, Mapping[str, Any]]] = (),
-    lines: Sequence[Line] = (),
+    parts: Iterable[tuple[str, Mapping[str, Any]]] = (),
+    lines: Iterable[Line] = (),
     event_at: date | datetime | str | None = None,
     reason: str | None = None,
     reference: str | None = None,
@@ -69,84 +65,76 @@ def post(
 
     `parts` are what the entry says about single contributors, as (contributor, payload). `event_at` is when it
     happened, if not now; in a closed period it is booked forward, to now. The same key with the same content again
-    returns the first entry. Raises `IdempotencyConflictError` for the same key with other content,
-    `UnbalancedEntryError`, `AccountError`, `AccountLimitError`, `AccountShutError`, `InstantError`, `FutureEventError`.
+    returns the first entry, whatever has happened since. Raises `IdempotencyConflictError` for the same key with
+    other content, `UnbalancedEntryError`, `AmountError`, `EntryTextError`, `InstantError`, `FutureEventError`;
+    of its accounts `AccountError`, `AssetError`, `UnknownContributorError`, `AccountShutError`, `AccountLimitError`,
+    and `HeldAccountError` where it moves what is set aside without saying so (`ledger/pending.py`).
     """
+    _check_texts(kind=kind, subject=subject, key=key, reason=reason, reference=reference)
     lines = merged(lines)
-    for commodity, (left, right) in imbalance(lines).items():
-        raise UnbalancedEntryError(kind, commodity, left, right)
+    _check_lines(kind, lines)
+    said = [(contributor, dict(part)) for contributor, part in parts]
+    pending.assert_stated(lines, (payload, *(part for _, part in said)))
     stated_at = None if event_at is None else parse_instant(event_at)
     request = Request(kind, subject, canonical(dict(payload)), stated_at, reason, reference, reverses)
-    texts = [(contributor, canonical(dict(part))) for contributor, part in parts]
-    roots = (root_of(part_leaf(*part) for part in texts), root_of(map(posting_leaf, lines)))
-    content = content_hash(request, *roots)
-    # Locking the head makes writers queue up, on servers too (`Ledger.writing` has done so before anything was read).
-    head = session.exec(select(Head).with_for_update().execution_options(populate_existing=True)).first()
-    sequence, previous = (head.count + 1, head.hash) if head else (1, GENESIS)
-    recorded_at = _now(session, previous)
-    made = Entry(
-        sequence=sequence,
-        kind=kind,
-        subject=subject,
-        recorded_at=recorded_at,
-        event_at=_event_at(session, kind, stated_at, recorded_at),
-        stated_at=stated_at,
-        reason=reason,
-        reference=reference,
-        key=key,
-        payload=request.payload,
-        content=content,
-        previous=previous,
-        reverses=reverses,
-        hash="",
-    )
-    made.hash = entry_hash(sequence, recorded_at, made.event_at, key, content, previous)
+    texts = [(contributor, canonical(part)) for contributor, part in said]
+    content = content_hash(request, root_of(part_leaf(*part) for part in texts), root_of(map(posting_leaf, lines)))
+    made = _next(session, request, key, content)
     earlier = _claim(session, made)
     if earlier is not None:
         if earlier.content != content:
             raise IdempotencyConflictError(key, earlier.sequence)
         return Posted(earlier, repeated=True)
-    made = entry(session, sequence)
-    _insert(
-        session,
-        Part,
-        (
-            {"entry": sequence, "number": number, "contributor": contributor, "payload": text}
-            for number, (contributor, text) in enumerate(texts, start=1)
-        ),
-    )
-    _insert(session, Posting, _postings(session, sequence, lines))
-    if head is None:
-        session.add(Head(id=1, count=sequence, hash=made.hash))
+    numbered = ((number, *text) for number, text in enumerate(texts, start=1))
+    columns = ("entry", "number", "contributor", "payload")
+    _insert(session, Part, (dict(zip(columns, (made.sequence, *row), strict=True)) for row in numbered))
+    for batch in batches(enumerate(lines, start=1), accounts.BATCH):
+        _insert(session, Posting, _postings(session, made.sequence, batch))
+    if made.sequence == 1:
+        session.add(Head(id=1, count=1, hash=made.hash))
         session.flush()
     else:
-        session.exec(update(Head).values(count=sequence, hash=made.hash))
+        session.exec(update(Head).values(count=made.sequence, hash=made.hash))
     return Posted(made, repeated=False)
 
 
-def reverse(session: Session, sequence: int, reason: str, *, event_at: date | datetime | str | None = None) -> Posted:
+def reverse(
+    session: Session,
+    sequence: int,
+    reason: str,
+    *,
+    event_at: date | datetime | str | None = None,
+    also: Mapping[str, Any] | None = None,
+) -> Posted:
     """Append the mirror image of an entry. Asking again for the same reason returns the first reversal.
 
-    Raises `UnknownEntryError`, `ReversalError` for an entry that was reversed before, is a reversal itself, or
+    `also` is what the reversal says besides: an entry that made or changed holds is reversed by `holds.reverse`, which
+    uses it. Raises `UnknownEntryError`, `ReversalError` for an entry that was reversed before, is a reversal itself, or
     moved nothing, and `AccountLimitError` where what it gave is no longer there.
     """
     original = entry(session, sequence)
     if original.kind == REVERSAL or original.kind in _REGISTRY_KINDS:
         raise ReversalError(sequence, f"it is a {original.kind} entry")
+    lines = lines_of(session, sequence)
+    if not lines:
+        raise ReversalError(sequence, "it moved nothing")
     earlier = reversal_of(session, sequence)
     if earlier is not None and earlier.reason != reason:
         raise ReversalError(sequence, f"entry {earlier.sequence} reversed it")
-    return post(
-        session,
-        kind=REVERSAL,
-        subject=original.subject,
-        key=f"reversal:{sequence}",
-        payload={"reverses": sequence},
-        lines=mirrored(lines_of(session, sequence)),
-        event_at=event_at,
-        reason=reason,
-        reverses=sequence,
-    )
+    try:
+        return post(
+            session,
+            kind=REVERSAL,
+            subject=original.subject,
+            key=f"{REVERSAL}:{sequence}",
+            payload={**(also or {}), "reverses": sequence},
+            lines=mirrored(lines),
+            event_at=event_at,
+            reason=reason,
+            reverses=sequence,
+        )
+    except HeldAccountError as error:
+        raise ReversalError(sequence, f"it moved what is set aside ({error.account})") from error
 
 
 # Reading
@@ -172,8 +160,9 @@ def reversal_of(session: Session, sequence: int) -> Entry | None:
 
 def lines_of(session: Session, sequence: int) -> list[Line]:
     """An entry's lines in their order."""
-    rows = session.exec(select(Posting).where(Posting.entry == sequence).order_by(col(Posting.line)))
-    return [Line(row.account, row.commodity, row.side, row.amount) for row in rows]  # type: ignore[arg-type]
+    columns: Any = (Posting.account, Posting.commodity, Posting.side, Posting.amount)
+    query = select(*columns).where(Posting.entry == sequence).order_by(col(Posting.line))
+    return [Line(*row) for row in session.exec(query)]
 
 
 def parts_of(session: Session, sequence: int, contributor: str | None = None) -> Iterator[Part]:
@@ -186,18 +175,61 @@ def parts_of(session: Session, sequence: int, contributor: str | None = None) ->
 
 def head(session: Session) -> tuple[int, str]:
     """How many entries there are, and the last one's hash: what an outside checkpoint should keep."""
-    row = session.get(Head, 1)
-    return (row.count, row.hash) if row else (0, GENESIS)
+    row = session.exec(select(Head.count, Head.hash)).first()
+    return (row[0], row[1]) if row else (0, GENESIS)
+
+
+def last_balances(
+    session: Session, keys: Iterable[accounts.Key], *, before: int | None = None
+) -> dict[accounts.Key, int]:
+    """The last balance of each of these accounts that has one, on its normal side; `before`: ahead of that entry."""
+    found = accounts.positions(session, keys, before=before)
+    return {key: position.balance for key, position in found.items() if position.balance is not None}
 
 
 # Writing
 
 
-def _now(session: Session, previous: str) -> str:
-    """The present moment, or the last entry's where the clock went back: entries are recorded in order."""
-    now = format_instant(session.info["clock"]())
-    last = session.exec(select(Entry.recorded_at).where(Entry.hash == previous)).first()
-    return max(now, last or now)
+def _check_texts(**texts: str | None) -> None:
+    for name, text in texts.items():
+        if text is None:
+            continue
+        if not text.strip():
+            raise EntryTextError(name, text, "must say something")
+        if not text.isprintable() and ("\x00" in text or any("\ud800" <= mark <= "\udfff" for mark in text)):
+            raise EntryTextError(name, text, "holds characters that are not Unicode text")
+        if name != "reason" and len(text.encode()) > LONGEST_TEXT:
+            raise EntryTextError(name, f"{text[:40]}…", f"is longer than {LONGEST_TEXT} bytes")
+
+
+def _check_lines(kind: str, lines: Sequence[Line]) -> None:
+    for line in lines:
+        if type(line.amount) is not int or line.amount > LARGEST_AMOUNT:
+            raise AmountError(str(line.amount), f"{line.account} cannot be moved by more than 2**256 - 1 at once")
+    for commodity, (left, right) in imbalance(lines).items():
+        raise UnbalancedEntryError(kind, commodity, left, right)
+
+
+def _next(session: Session, request: Request, key: str, content: str) -> Entry:
+    """The entry that comes after the last one, not stored yet."""
+    # Locking the head makes writers queue up, on servers too (`Ledger.writing` has done so before anything was read).
+    last = session.exec(select(Head.count, Head.hash).with_for_update()).first()
+    sequence, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
+    recorded_at = format_instant(session.info["clock"]())
+    if last:  # entries are recorded in order, also where the clock went back
+        before = session.exec(select(Entry.recorded_at).where(Entry.sequence == last[0])).one()
+        recorded_at = max(recorded_at, before)
+    event_at = _event_at(session, request.kind, request.stated_at, recorded_at)
+    return Entry(
+        sequence=sequence,
+        recorded_at=recorded_at,
+        event_at=event_at,
+        key=key,
+        content=content,
+        previous=previous,
+        hash=entry_hash(sequence, recorded_at, event_at, key, content, previous),
+        **request.__dict__,
+    )
 
 
 def _event_at(session: Session, kind: str, stated_at: str | None, recorded_at: str) -> str:
@@ -211,56 +243,39 @@ def _event_at(session: Session, kind: str, stated_at: str | None, recorded_at: s
 
 def _claim(session: Session, made: Entry) -> Entry | None:
     """Insert the entry, or return the one that has its key: the database decides, whoever else is writing."""
-    values, connection = made.model_dump(), session.connection()
-    try:
-        if connection.dialect.name == "postgresql":
-            claim = postgresql.insert(Entry).values(values).on_conflict_do_nothing(index_elements=["key"])
-            if connection.execute(claim.returning(col(Entry.sequence))).first() is not None:
-                return None
-        else:
-            connection.execute(insert(Entry).values(values))
-            return None
-    except IntegrityError:
-        # SQLite undoes the one statement and the transaction goes on; it may have been another rule than the key.
-        earlier = session.exec(select(Entry).where(Entry.key == made.key)).first()
-        if earlier is None:
-            raise
-        return earlier
-    return session.exec(select(Entry).where(Entry.key == made.key)).one()
+    connection, claimed = session.connection(), True
+    if connection.dialect.name == "postgresql":
+        claim = postgresql.insert(Entry).on_conflict_do_nothing(index_elements=["key"]).returning(col(Entry.sequence))
+        claimed = connection.execute(claim, made.model_dump()).first() is not None
+    else:
+        try:
+            connection.execute(insert(Entry), made.model_dump())
+        except IntegrityError:
+            # SQLite undoes the one statement and the transaction goes on; it may have been another rule than the key's.
+            if by_key(session, made.key) is None:
+                raise
+            claimed = False
+    if not claimed:
+        return by_key(session, made.key)
+    make_transient_to_detached(made)
+    session.add(made)  # as a row that is stored already
+    return None
 
 
-def _postings(session: Session, sequence: int, lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
-    touched = accounts.accounts_of(session, lines, sequence)
-    for name, commodity in accounts.shut(session):
-        if (name, commodity) in touched:
-            raise AccountShutError(name, commodity, accounts.state(session, name, commodity))
-    balances = last_balances(session, touched)
-    for number, line in enumerate(lines, start=1):
-        account = touched[line.account, line.commodity]
-        balance = balances.get((line.account, line.commodity), 0) + _on_normal_side(line, account.normal_side)
-        if account.floor is not None and balance < account.floor:
-            raise AccountLimitError(line.account, line.commodity, balance, account.floor)
+def _postings(session: Session, sequence: int, numbered: Sequence[tuple[int, Line]]) -> Iterator[dict[str, Any]]:
+    keys = [(line.account, line.commodity) for _, line in numbered]
+    found = accounts.positions(session, keys)
+    if missing := [key for key in keys if key not in found]:
+        found |= accounts.open_missing(session, missing, sequence)
+    for number, line in numbered:
+        position = found[line.account, line.commodity]
+        if position.state != "open":
+            raise AccountShutError(line.account, line.commodity, position.state)
+        moved = line.amount if line.side == position.normal_side else -line.amount
+        balance = (position.balance or 0) + moved
+        if position.floor is not None and balance < position.floor:
+            raise AccountLimitError(line.account, line.commodity, balance, position.floor)
         yield {"entry": sequence, "line": number, **line.__dict__, "balance": balance}
-
-
-def last_balances(session: Session, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """The present balance of each of these accounts that has one, on its normal side."""
-    found: dict[tuple[str, str], int] = {}
-    for batch in batches(keys, _BATCH):
-        named = tuple_(col(Posting.account), col(Posting.commodity))
-        newest = (
-            select(Posting.account, Posting.commodity, func.max(Posting.entry))
-            .where(named.in_(batch))
-            .group_by(col(Posting.account), col(Posting.commodity))
-        )
-        place = tuple_(col(Posting.account), col(Posting.commodity), col(Posting.entry))
-        for posting in session.exec(select(Posting).where(place.in_(newest))):
-            found[posting.account, posting.commodity] = posting.balance
-    return found
-
-
-def _on_normal_side(line: Line, normal_side: str) -> int:
-    return line.amount if line.side == normal_side else -line.amount
 
 
 def _insert(session: Session, table: Any, rows: Iterable[dict[str, Any]]) -> None:

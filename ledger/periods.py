@@ -9,16 +9,16 @@ from sqlmodel import Session, col, select
 from ledger import balances, registry
 from ledger.balances import Moment
 from ledger.errors import PeriodError
-from ledger.instants import format_instant, parse_instant
+from ledger.instants import format_instant, parse_end
 from ledger.models import Period
 
 
-def close_period(session: Session, through: date | datetime | str) -> Period:
-    """Close everything until and including `through`. A date means its first moment. The same again returns the first.
+def close_period(session: Session, through: date | datetime | str, reason: str | None = None) -> Period:
+    """Close everything until and including `through`; a date includes its whole day, UTC. The same again, the first.
 
     Raises `InstantError`, and `PeriodError` for what has not passed yet or lies in a closed period.
     """
-    last = parse_instant(through)
+    last = parse_end(through)
     earlier = periods(session)
     for period in earlier:
         if period.through == last:
@@ -28,7 +28,7 @@ def close_period(session: Session, through: date | datetime | str) -> Period:
     if last >= format_instant(session.info["clock"]()):
         raise PeriodError(last, "it has not passed yet")
     sealed = Period(through=last, trial_balance=balances.seal(session, Moment(event_at=last)), entry=0)
-    return registry.register(session, sealed)
+    return registry.register(session, sealed, reason=reason)
 
 
 def periods(session: Session) -> list[Period]:

@@ -29,7 +29,13 @@ class Fault:
 
 def stored_lines(session: Session, sequence: int) -> list[Line]:
     """An entry's lines as they are stored. Raises `StoredAmountError`."""
-    return [read_line(*row) for row in session.exec(_postings().where(Posting.entry == sequence))]
+    return [read_line(*row) for row in line_rows(session, sequence)]
+
+
+def line_rows(session: Session, sequence: int) -> Iterator[tuple[int, int, str, str, str, Any]]:
+    """An entry's lines as they are stored, in order: as `all_lines` gives them."""
+    query = _postings().where(Posting.entry == sequence)
+    yield from session.exec(query.execution_options(yield_per=1000))
 
 
 def all_lines(session: Session) -> Iterator[tuple[int, int, str, str, str, Any]]:
@@ -51,8 +57,13 @@ def _postings() -> Any:
 
 def stated(entry: Entry) -> dict[str, Any] | None:
     """What an entry's payload says, or None where it is no JSON object."""
+    return stated_in(entry.payload)
+
+
+def stated_in(payload: str | None) -> dict[str, Any] | None:
+    """The same of a payload's text."""
     try:
-        loaded = json.loads(entry.payload)
+        loaded = json.loads(payload or "")
     except (ValueError, TypeError):
         return None
     return loaded if isinstance(loaded, dict) else None

@@ -9,6 +9,8 @@ from sqlmodel import Session, col, select
 from ledger import balances
 from ledger.balances import Moment
 from ledger.checks.fault import Fault
+from ledger.checks.streams import stream
+from ledger.errors import StoredAmountError
 from ledger.models import Entry, Period
 
 PERIODS = "closed periods"
@@ -17,11 +19,23 @@ PERIOD_CLAIMS = {PERIODS: "every closed period's trial balance has its seal, and
 
 def period_faults(session: Session) -> Iterator[Fault]:
     """What does not hold of the periods."""
-    for period in session.exec(select(Period).order_by(col(Period.through))):
-        late = select(Entry).where(Entry.sequence >= period.entry, Entry.event_at <= period.through)
-        for entry in session.exec(late):
-            detail = f"entry {entry.sequence}: happened at {entry.event_at}, through {period.through} was closed"
-            yield Fault(PERIODS, detail)
-        sealed = balances.seal(session, Moment(event_at=period.through, before=period.entry))
-        if sealed != period.trial_balance:
+    periods = list(session.exec(select(Period).order_by(col(Period.entry))))
+    last = ""
+    for period in periods:
+        name = f"the period through {period.through}, entry {period.entry}"
+        if period.through <= last:
+            yield Fault(PERIODS, f"{name}: everything through {last} was closed already")
+        last = max(last, period.through)
+        columns = select(Entry.sequence, Entry.event_at)
+        late = columns.where(Entry.sequence >= period.entry, Entry.event_at <= period.through)
+        for sequence, event_at in stream(session, late.order_by(col(Entry.sequence))):
+            yield Fault(PERIODS, f"{name}: entry {sequence} is booked at {event_at}, and came after it was closed")
+    moments = [Moment(event_at=period.through, before=period.entry) for period in periods]
+    try:
+        sealed = balances.seals(session, moments) if moments else []
+    except StoredAmountError as error:
+        yield Fault(PERIODS, f"what closed periods sealed cannot be added up: {error}")
+        return
+    for period, found in zip(periods, sealed, strict=True):
+        if found != period.trial_balance:
             yield Fault(PERIODS, f"the period through {period.through}, entry {period.entry}: its seal is broken")

@@ -50,6 +50,25 @@ class AccountShutError(LedgerError):
         super().__init__(f"account {account!r} is {state} in {commodity} and takes no posting{remedy}")
 
 
+class HeldAccountError(LedgerError):
+    """An entry moves an account of holds by something else than the holds that it states. Smallest units."""
+
+    def __init__(self, account: str, commodity: str, moved: int, stated: int) -> None:
+        self.account, self.commodity, self.moved, self.stated = account, commodity, moved, stated
+        super().__init__(
+            f"account {account!r} holds what is set aside in {commodity}: the entry adds {moved} (smallest units) to it, "
+            f"its holds {stated}; make, release or void a hold instead"
+        )
+
+
+class EntryTextError(LedgerError):
+    """A text that an entry is known by cannot be stored or says nothing."""
+
+    def __init__(self, name: str, text: str, reason: str) -> None:
+        self.name, self.text, self.reason = name, text, reason
+        super().__init__(f"{name} {text!r}: {reason}")
+
+
 class FutureEventError(LedgerError):
     """An entry says that it happened later than it is recorded."""
 

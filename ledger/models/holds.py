@@ -38,11 +38,16 @@ class Hold(Row, table=True):
 
 
 class HoldChange(Row, table=True):
-    """A hold that was posted to its destination, voided or expired back to its origin: all of it or a part."""
+    """A hold that was posted to its destination, voided or expired back to its origin: all of it or a part.
+
+    What the reversal of such an entry puts back is restored.
+    """
 
     __tablename__ = "hold_changes"
     __table_args__ = (
-        CheckConstraint("change IN ('posted', 'voided', 'expired')", name="a_hold_is_posted_voided_or_expired"),
+        CheckConstraint(
+            "change IN ('posted', 'voided', 'expired', 'restored')", name="a_hold_is_posted_voided_expired_or_restored"
+        ),
         CheckConstraint(column("amount", ExactInteger()) > 0, name="an_amount_is_positive"),
     )
     entry: int = Field(

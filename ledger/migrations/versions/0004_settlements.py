@@ -134,7 +134,8 @@ def upgrade() -> None:
         sa.Column("amount", ExactInteger(), nullable=False),
         sa.CheckConstraint(sa.column("amount", ExactInteger()) > 0, name=op.f("ck_hold_changes_an_amount_is_positive")),
         sa.CheckConstraint(
-            "change IN ('posted', 'voided', 'expired')", name=op.f("ck_hold_changes_a_hold_is_posted_voided_or_expired")
+            "change IN ('posted', 'voided', 'expired', 'restored')",
+            name=op.f("ck_hold_changes_a_hold_is_posted_voided_expired_or_restored"),
         ),
         sa.ForeignKeyConstraint(["entry"], ["entries.sequence"], name=op.f("fk_hold_changes_entry_entries")),
         sa.ForeignKeyConstraint(["hold"], ["holds.id"], name=op.f("fk_hold_changes_hold_holds")),
