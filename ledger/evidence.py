@@ -28,6 +28,7 @@ from ledger.models import (
     Posting,
     Resolution,
 )
+from ledger.money import NAT
 
 _BATCH = 400  # parameters of one query
 
@@ -47,7 +48,7 @@ def entries_about(session: Session, contributor: str, through: int | None = None
     datasets = select(Dataset.fingerprint).where(Dataset.contributor == contributor)
     sides = or_(Dispute.claimant == contributor, Dispute.respondent == contributor)
     counted = or_(
-        col(Commodity.code).in_(select(Posting.commodity).where(posted)),
+        col(Commodity.code).in_(select(Posting.commodity).where(posted, Posting.commodity != NAT)),
         col(Commodity.code).in_(select(Dispute.asset).where(sides)),
     )
     queries: list[Any] = [

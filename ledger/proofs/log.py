@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from sqlmodel import Session, col, select
 
 from ledger import journal, registry
-from ledger.errors import CheckpointError, OriginError
+from ledger.errors import CheckpointError, OriginError, TreeSizeError
 from ledger.models import Entry
 from ledger.proofs import tree
 from ledger.proofs.checkpoint import Checkpoint
@@ -33,9 +33,15 @@ def prove(session: Session, size: int, indices: Iterable[int] = (), older: Itera
 
     Raises `CheckpointError` where the journal is shorter, and `TreeSizeError`.
     """
-    proved = tree.prove(leaf_hashes(session, size), indices, older)
-    if proved.size != size:
-        raise CheckpointError(f"the journal has {proved.size:,} entries, fewer than {size:,}: it was cut short")
+    try:
+        proved = tree.prove(leaf_hashes(session, size), indices, older)
+        found = proved.size
+    except TreeSizeError as error:
+        found = error.size
+        if found == size:
+            raise
+    if found != size:
+        raise CheckpointError(f"the journal has {found:,} entries, fewer than {size:,}: it was cut short")
     return proved
 
 

@@ -59,6 +59,7 @@ def verify_statement(text: str | bytes, *, key: VerifierKey | None = None, kept:
 
 def _statement_faults(document: Mapping[str, Any], facts: Facts) -> Iterator[str]:
     try:
+        yield from _foreign(facts)
         for fact in facts.facts:
             yield from _disagreements(fact, facts.contributor)
         yield from _made_at_faults(document.get("made_at"), facts)
@@ -89,11 +90,33 @@ def _opening(document: Mapping[str, Any]) -> Opening | None:
 
 
 def _name_faults(name: Opening | None, facts: Facts) -> Iterator[str]:
-    committed = next((fact.payload["name_commitment"] for fact in facts.of("contributor")), None)
-    if committed is None:
+    registered = next(facts.of("contributor"), None)
+    if registered is None:
         yield f"the entry that registered {facts.contributor!r} is left out"
-    elif name is not None and name.commitment != committed:
+    elif name is not None and name.commitment != registered.payload["name_commitment"]:
         yield f"name: {name.name!r} is not the name that was registered"
+
+
+def _foreign(facts: Facts) -> Iterator[str]:
+    """Entries that are in the log, but do not speak of the contributor."""
+    owner = facts.contributor
+    datasets = {fact.payload["fingerprint"] for fact in facts.of("dataset")}
+    disputes = {fact.sequence for fact in facts.of("dispute")}
+    for fact in facts.facts:
+        said, right = fact.payload, True
+        match fact.kind:
+            case "contributor" | "group":
+                right = said["id"] == owner
+            case "dataset" | "estate":
+                right = said["contributor"] == owner
+            case "consent":
+                right = said["dataset"] in datasets
+            case "dispute":
+                right = owner in (said["claimant"], said["respondent"])
+            case "resolution":
+                right = said["dispute"] in disputes
+        if not right:
+            yield f"entry {fact.sequence}: this {fact.kind} is not registered for {owner!r}"
 
 
 def _disagreements(fact: Fact, contributor: str) -> Iterator[str]:

@@ -137,9 +137,8 @@ def staffed_file(file_books: Ledger) -> Ledger:
     return staff(file_books)
 
 
-@pytest.fixture
-def book(tmp_path: Path) -> Callable[..., Booked]:
-    """Saves a synthetic record beside the books, and books it."""
+def booking(folder: Path) -> Callable[..., Booked]:
+    """What saves a synthetic record in a folder, and books it."""
     numbers = count(1)
 
     def save_and_book(session: Session, values: dict[str, Any], **options: Any) -> Booked:
@@ -147,6 +146,12 @@ def book(tmp_path: Path) -> Callable[..., Booked]:
         number = next(numbers)
         partial = options.pop("partial", False)
         record = synthetic_record(by_task, number=number, **options)
-        return book_run(session, record.save(tmp_path / f"run-{number}"), partial=partial)
+        return book_run(session, record.save(folder / f"run-{number}"), partial=partial)
 
     return save_and_book
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Callable[..., Booked]:
+    """Saves a synthetic record beside the books, and books it."""
+    return booking(tmp_path)
