@@ -1,259 +1,97 @@
-"""From values to payables: who is paid what for a run, and why not.
+"""From values to payables: who is paid what for runs, and why not.
 
-Two entries. *Funding*: debit the buyer, credit escrow. *Settlement*: debit escrow; credit payables, fee, house and gap.
-Escrow ends where it began. (A debt that is carried is debited to the contributor's receivable; a later share first
-credits that.) Both are in the settlement's asset, in minor units.
+A settlement that pays is *funded* first: debit the buyer, credit escrow. The *settlement* debits escrow and credits
+every home that the policies name (`ledger/policies/`). Where a price per nat meets runs that made the model worse,
+the settlement credits escrow and a *refund* gives that to the buyer. Escrow ends where it began.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from fractions import Fraction
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
-from ledger import balances, journal, registry
-from ledger import valuation as valuations
-from ledger.balances import Moment
-from ledger.errors import (
-    GapToleranceError,
-    LedgerError,
-    NoConsentError,
-    NoImprovementError,
-    PartialRunError,
-    ReversalError,
-    RunReversedError,
-    SettledAlreadyError,
-    UnknownRunError,
-)
-from ledger.lines import Line, credit, debit
-from ledger.models import Commodity, Entry, Run, SettledRun, Settlement
+from ledger import holds, journal, registry
+from ledger import settlement_entries as entries
+from ledger.batches import batches
+from ledger.canonical import canonical
+from ledger.disputes import open_on
+from ledger.errors import NotSettledError, ReversalError, SettledAlreadyError
+from ledger.models import Commodity, Entry, Part, SettledRun, Settlement
 from ledger.money import Amount, Asset
-from ledger.policies import MODES, TREATMENTS
-from ledger.policies.terms import Mode, Negative, Terms, Worth
-from ledger.valuation import Valuation
+from ledger.policies import policy
+from ledger.policies.outcome import Outcome, Payout, compute
+from ledger.policies.terms import Terms
+from ledger.refusals import refusals
+from ledger.scope import Scope, attempts, scope_of
+from ledger.shortfall import make_good
+from ledger.standing import moment, standing
+from ledger.worth import run_worths, total
 
-KIND, FUNDING = "settlement", "funding"
-
-
-@dataclass(frozen=True)
-class Payout:
-    """What one contributor gets from one settlement: ``share == netted + paid - forgiven - carried``."""
-
-    contributor: str
-    value: int  # 1e-12 nat, weighted over tasks
-    share: int  # minor units, signed: what the value comes to
-    netted: int  # of the share, kept back for earlier debts
-    paid: int  # of the share, owed to the contributor now
-    forgiven: int  # of a negative share, borne by the house
-    carried: int  # of a negative share, owed by the contributor
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A settlement's figures, minor units: ``funded == Σ share + house + gap + fee`` before the house forgives."""
-
-    payouts: list[Payout]  # in the record's order
-    house: int
-    gap: int
-    fee: int
-    funded: int
+_TERMS = ("mode", "amount", "negative", "fee_basis_points", "partial", "policies")
 
 
 @dataclass(frozen=True)
 class Settled:
     """A settlement that was made, or in a dry run would be."""
 
-    run: str
+    scope: Scope
     terms: Terms
     outcome: Outcome
     settlement: Settlement | None  # None in a dry run
-    repeated: bool  # the run was settled on these terms before
+    repeated: bool  # this was settled on these terms before
 
 
-def settle(session: Session, run: str, terms: Terms, *, dry_run: bool = False) -> Settled:
-    """Settle a booked run, named by its identity or the beginning of it, on these terms.
+def settle(session: Session, runs: str | Sequence[str], terms: Terms, *, dry_run: bool = False) -> Settled:
+    """Settle booked runs together on these terms, each named by its identity or the beginning of it.
 
-    The same terms again return the first settlement. Raises `UnknownRunError`, `RunReversedError`, `PartialRunError`,
-    and a `SettlementRefusedError`: `SettledAlreadyError`, `GapToleranceError`, `NoImprovementError`, `NoConsentError`.
+    The same terms again return the first settlement. Raises `UnknownRunError`, `TermsError` for a task that a run does
+    not have, `RunReversedError`, `PartialRunError`, `AmountError` for more than the books can hold, and a
+    `SettlementRefusedError`: `SettledAlreadyError`, `SettledElsewhereError`, `GapToleranceError`,
+    `NoImprovementError`, `NoConsentError`.
     """
-    booked = valuations.run(session, run)
-    current = settlement_of(session, booked.id)
-    if current is not None:
-        different = _difference(terms_of(session, current), terms)
-        if different:
-            raise SettledAlreadyError(booked.id, current.entry, different)
-        return Settled(booked.id, terms, outcome_of(session, current), current, repeated=True)
-    if journal.reversal_of(session, booked.entry) is not None:
-        raise RunReversedError(booked.id, booked.entry)
-    valuation = valuations.valuation_of(session, booked)
-    for refusal in refusals(session, valuation, terms):
+    scope = scope_of(session, runs, terms.task)
+    made = attempts(session, scope)
+    if made and journal.reversal_of(session, made[-1].entry) is None:
+        return _again(session, scope, terms, made[-1])
+    worths = run_worths(session, scope)
+    for refusal in refusals(session, scope, worths, terms):
         raise refusal
-    asset = terms.amount.asset.code
-    outcome = compute(valuation.worth, terms, owed(session, asset))
+    if not dry_run:
+        registry.use_asset(session, terms.asset)
+    as_of = moment(session)
+    outcome = compute(total(worths), terms, standing(session, worths, terms, as_of))
+    outcome.lines(terms.asset.code)  # refuses what the books could not hold, in a dry run too
     if dry_run:
-        return Settled(booked.id, terms, outcome, None, repeated=False)
-    registry.use_asset(session, terms.amount.asset)
-    attempt = len(attempts(session, booked.id)) + 1
-    funding = None
-    if outcome.funded:
-        funding = journal.post(
-            session,
-            kind=FUNDING,
-            subject=booked.id,
-            key=f"{FUNDING}:{booked.id}:{attempt}",
-            payload=funding_payload(booked.id, attempt, outcome),
-            lines=funding_lines(outcome, asset),
-        ).entry.sequence
-    posted = journal.post(
-        session,
-        kind=KIND,
-        subject=booked.id,
-        key=f"{KIND}:{booked.id}:{attempt}",
-        payload=payload(booked.id, attempt, funding, terms, outcome),
-        parts=parts(outcome),
-        lines=lines(outcome, asset),
-    )
-    settlement = Settlement(
-        entry=posted.entry.sequence,
-        funding=funding,
-        subject=booked.id,
-        policies="[]",
-        attempt=attempt,
-        mode=terms.mode,
-        asset=asset,
-        amount=terms.amount.minor,
-        negative=terms.negative,
-        fee_basis_points=terms.fee_basis_points,
-        partial=terms.partial,
-    )
-    session.add(settlement)
-    session.flush()
-    session.add(SettledRun(settlement=settlement.entry, run=booked.id))
-    session.flush()
-    return Settled(booked.id, terms, outcome, settlement, repeated=False)
+        return Settled(scope, terms, outcome, None, repeated=False)
+    settlement = _book(session, scope, len(made) + 1, as_of, terms, outcome)
+    return Settled(scope, terms, outcome, settlement, repeated=False)
 
 
-def reverse(session: Session, run: str, reason: str) -> list[Entry]:
-    """Reverse a run's settlement and its funding, so that the run can be settled anew.
+def reverse(session: Session, runs: str | Sequence[str], reason: str, *, task: str | None = None) -> list[Entry]:
+    """Reverse the settlement of exactly these runs and its funding or refund, so that they can be settled anew.
 
-    Raises `UnknownRunError`, and `ReversalError` unless it is the asset's latest: debts carried by an earlier one may
-    have been netted since.
+    Holds of it that are still open are taken back with it; what contributors were paid or released meanwhile they owe
+    from then on, by an entry ahead of the reversal (`ledger/shortfall.py`). Returns the entries in their order. Raises
+    `UnknownRunError`, `NotSettledError`, and `ReversalError` while there is a dispute about it.
     """
-    booked = valuations.run(session, run)
-    current = settlement_of(session, booked.id)
+    scope = scope_of(session, runs, task)
+    current = settlement_of(session, scope)
     if current is None:
-        raise UnknownRunError(booked.id[:12], "is not settled")
-    later = select(Settlement).where(Settlement.asset == current.asset, Settlement.entry > current.entry)
-    for other in session.exec(later):
-        if journal.reversal_of(session, other.entry) is None:
-            raise ReversalError(current.entry, f"reverse the later settlement, entry {other.entry}, first")
-    entries = [current.entry] if current.funding is None else [current.entry, current.funding]
-    return [journal.reverse(session, sequence, reason).entry for sequence in entries]
-
-
-def compute(worth: Worth, terms: Terms, owed: Mapping[str, int]) -> Outcome:
-    """A settlement's figures from the values, the terms, and what contributors owe from before. Pure."""
-    division = MODES[terms.mode](worth, terms)
-    treat = TREATMENTS[terms.negative]
-    house, payouts = division.house, []
-    for contributor, value in worth.values.items():
-        share = division.shares[contributor]
-        treated = treat(max(-share, 0))
-        house -= treated.forgiven
-        netted = min(max(owed.get(contributor, 0), 0), max(share, 0))
-        paid = max(share, 0) - netted
-        payouts.append(Payout(contributor, value, share, netted, paid, treated.forgiven, treated.owed))
-    return Outcome(payouts, house, division.gap, division.fee, division.funded)
-
-
-def refusals(
-    session: Session, valuation: Valuation, terms: Terms, *, before: int | None = None
-) -> Iterator[LedgerError]:
-    """Every reason for not settling a run on these terms; with `before`, as known when that entry was made."""
-    run = valuation.run
-    if not valuation.complete and not terms.partial:
-        yield PartialRunError(run, valuation.stopped)
-    tolerance = registry.tolerance(session)
-    if abs(valuation.gap) > Fraction(tolerance) * abs(valuation.improvement):
-        yield GapToleranceError(run, valuation.gap, valuation.improvement, tolerance)
-    if terms.mode == "pool" and valuation.improvement <= 0:
-        yield NoImprovementError(run, f"its improvement of {valuation.improvement} (1e-12 nat) is not positive")
-    elif terms.mode == "pool" and not any(part.value > 0 for part in valuation.contributors):
-        yield NoImprovementError(run, "no contributor's value is positive")
-    yield from _without_consent(session, valuation, before)
-
-
-def _without_consent(session: Session, valuation: Valuation, before: int | None) -> Iterator[NoConsentError]:
-    for part in valuation.contributors:
-        if part.datasets:
-            for fingerprint in part.datasets:
-                if not registry.had_consent(session, fingerprint, valuation.began_at, before=before):
-                    yield NoConsentError(valuation.run, part.contributor, fingerprint, valuation.began_at)
-        elif part.rows and not any(
-            registry.had_consent(session, dataset.fingerprint, valuation.began_at, before=before)
-            for dataset in registry.datasets(session, part.contributor)
-        ):
-            yield NoConsentError(valuation.run, part.contributor, None, valuation.began_at)
-
-
-# What the entries say
-
-
-def funding_lines(outcome: Outcome, asset: str) -> list[Line]:
-    """The funding entry's lines."""
-    return [debit("buyer", asset, outcome.funded), credit("escrow", asset, outcome.funded)]
-
-
-def funding_payload(run: str, attempt: int, outcome: Outcome) -> dict[str, Any]:
-    """What the funding entry says."""
-    return {"run": run, "attempt": attempt, "funded": str(outcome.funded)}
-
-
-def lines(outcome: Outcome, asset: str) -> list[Line]:
-    """The settlement entry's lines."""
-    return [
-        debit("escrow", asset, outcome.funded),
-        *(debit(f"receivable:{payout.contributor}", asset, payout.carried) for payout in outcome.payouts),
-        *(credit(f"receivable:{payout.contributor}", asset, payout.netted) for payout in outcome.payouts),
-        *(credit(f"payable:{payout.contributor}", asset, payout.paid) for payout in outcome.payouts),
-        credit("fee", asset, outcome.fee),
-        credit("house", asset, outcome.house),
-        credit("gap", asset, outcome.gap),
-    ]
-
-
-def payload(run: str, attempt: int, funding: int | None, terms: Terms, outcome: Outcome) -> dict[str, Any]:
-    """What the settlement entry says: the terms and every figure."""
-    return {
-        "run": run,
-        "attempt": attempt,
-        "funding": funding,
-        "terms": {
-            "mode": terms.mode,
-            "asset": terms.amount.asset.code,
-            "exponent": terms.amount.asset.exponent,
-            "amount": str(terms.amount.minor),
-            "negative": terms.negative,
-            "fee_basis_points": terms.fee_basis_points,
-            "partial": terms.partial,
-        },
-        "funded": str(outcome.funded),
-        "fee": str(outcome.fee),
-        "house": str(outcome.house),
-        "gap": str(outcome.gap),
-    }
-
-
-def parts(outcome: Outcome) -> list[tuple[str, dict[str, str]]]:
-    """What the settlement entry says of each contributor."""
-    return [
-        (payout.contributor, {name: str(figure) for name, figure in asdict(payout).items() if name != "contributor"})
-        for payout in outcome.payouts
-    ]
+        raise NotSettledError(str(scope))
+    for dispute in open_on(session, current.entry):
+        raise ReversalError(current.entry, f"dispute {dispute.entry} about it is open; resolve that first")
+    back = [] if current.funding is None else [current.funding]
+    posted = [journal.reverse(session, refund, reason).entry for refund in back if refund > current.entry]
+    made_good = make_good(session, current)
+    instead = [hold.id for entry in made_good for hold in holds.made_by(session, entry.sequence)]
+    posted += made_good
+    posted.append(holds.reverse(session, current.entry, reason, besides=instead).entry)
+    posted += [journal.reverse(session, funding, reason).entry for funding in back if funding < current.entry]
+    return posted
 
 
 # What was settled
@@ -264,14 +102,9 @@ def settlements(session: Session) -> list[Settlement]:
     return list(session.exec(select(Settlement).order_by(col(Settlement.entry))))
 
 
-def attempts(session: Session, run: str) -> Sequence[Settlement]:
-    """A run's settlements in their order; all but the last are reversed."""
-    return session.exec(select(Settlement).where(Settlement.subject == run).order_by(col(Settlement.attempt))).all()
-
-
-def settlement_of(session: Session, run: str) -> Settlement | None:
-    """The run's settlement that holds, if any."""
-    made = attempts(session, run)
+def settlement_of(session: Session, scope: Scope) -> Settlement | None:
+    """The settlement of exactly this scope that holds, if any."""
+    made = attempts(session, scope)
     return made[-1] if made and journal.reversal_of(session, made[-1].entry) is None else None
 
 
@@ -279,38 +112,98 @@ def terms_of(session: Session, settlement: Settlement) -> Terms:
     """The terms that a settlement was made on."""
     commodity = session.get(Commodity, settlement.asset)
     assert commodity is not None  # a foreign key holds it
-    mode: Mode = "pool" if settlement.mode == "pool" else "rate"
-    negative: Negative = "floor" if settlement.negative == "floor" else "carry"
-    amount = Amount(settlement.amount, Asset(commodity.code, commodity.exponent))
-    return Terms(mode, amount, negative, settlement.fee_basis_points, settlement.partial)
+    return Terms(
+        mode=settlement.mode,  # type: ignore[arg-type]  # checked when made
+        amount=Amount(settlement.amount, Asset(commodity.code, commodity.exponent)),
+        negative=settlement.negative,  # type: ignore[arg-type]
+        fee_basis_points=settlement.fee_basis_points,
+        partial=settlement.partial,
+        task=settlement.task,
+        policies=policy.read(json.loads(settlement.policies)),
+    )
 
 
 def outcome_of(session: Session, settlement: Settlement) -> Outcome:
     """A settlement's figures as its entry states them."""
-    stated = json.loads(journal.entry(session, settlement.entry).payload)
-    figures = ("value", "share", "netted", "paid", "forgiven", "carried")
-    payouts = []
-    for part in journal.parts_of(session, settlement.entry):
-        said = json.loads(part.payload)
-        payouts.append(Payout(part.contributor, *(int(said[name]) for name in figures)))
-    return Outcome(payouts, *(int(stated[name]) for name in ("house", "gap", "fee", "funded")))
+    said = json.loads(journal.entry(session, settlement.entry).payload)
+    payouts = [read_payout(part) for part in journal.parts_of(session, settlement.entry)]
+    house, gap, fee, funded = (int(said[name]) for name in ("house", "gap", "fee", "funded"))
+    return Outcome(payouts, house + sum(payout.forgiven for payout in payouts), gap, fee, funded)
 
 
-def owed(session: Session, asset: str, *, before: int | None = None) -> dict[str, int]:
-    """What each contributor owes from carried debts, minor units; with `before`, ahead of that entry."""
-    return balances.by_contributor(session, "receivable", asset, Moment(before=before))
+def payout_of(session: Session, settlement: Settlement, contributor: str) -> Payout | None:
+    """What a settlement came to for one contributor, or None where the runs were not theirs."""
+    return next((read_payout(part) for part in journal.parts_of(session, settlement.entry, contributor)), None)
+
+
+def read_payout(part: Part) -> Payout:
+    """The payout that a settlement entry's part states. Raises `KeyError`, `TypeError` or `ValueError`."""
+    return Payout.read(part.contributor, json.loads(part.payload))
+
+
+# Writing
+
+
+def _again(session: Session, scope: Scope, terms: Terms, current: Settlement) -> Settled:
+    different = _difference(terms_of(session, current), terms)
+    if different:
+        raise SettledAlreadyError(str(scope), current.entry, different)
+    return Settled(scope, terms, outcome_of(session, current), current, repeated=True)
 
 
 def _difference(first: Terms, now: Terms) -> str:
-    for name in ("mode", "amount", "negative", "fee_basis_points", "partial"):
+    for name in _TERMS:
         was, wanted = getattr(first, name), getattr(now, name)
         if was != wanted:
-            return f"{name.replace('_', ' ')} was {was}, not {wanted}"
+            return f"{name.replace('_', ' ')} was {_shown(was)}, not {_shown(wanted)}"
     return ""
 
 
-def run_of(session: Session, settlement: Settlement) -> Run:
-    """The run that was settled."""
-    booked = session.get(Run, settlement.subject)
-    assert booked is not None  # a foreign key holds it
-    return booked
+def _shown(term: object) -> str:
+    return "; ".join(one.described(str) for one in term) or "none" if isinstance(term, tuple) else str(term)
+
+
+def _book(session: Session, scope: Scope, attempt: int, as_of: str, terms: Terms, outcome: Outcome) -> Settlement:
+    asset, subject = terms.asset.code, scope.subject
+    moved = entries.moved_kind(outcome)
+
+    def move(kind: str) -> int:
+        return journal.post(
+            session,
+            kind=kind,
+            subject=subject,
+            key=f"{kind}:{subject}:{attempt}",
+            payload=entries.moved_payload(scope, attempt, outcome),
+            lines=entries.moved_lines(outcome, asset),
+        ).entry.sequence
+
+    funding = move(entries.FUNDING) if moved == entries.FUNDING else None
+    entry = journal.post(
+        session,
+        kind=entries.KIND,
+        subject=subject,
+        key=f"{entries.KIND}:{subject}:{attempt}",
+        payload=entries.payload(scope, attempt, funding, as_of, terms, outcome),
+        parts=list(entries.parts(outcome, asset)),
+        lines=outcome.lines(asset),
+    ).entry.sequence
+    holds.record(session, entry, entries.new_holds(outcome, asset))
+    settlement = Settlement(
+        entry=entry,
+        funding=move(entries.REFUND) if moved == entries.REFUND else funding,
+        subject=subject,
+        attempt=attempt,
+        task=terms.task,
+        mode=terms.mode,
+        asset=asset,
+        amount=terms.amount.minor,
+        negative=terms.negative,
+        fee_basis_points=terms.fee_basis_points,
+        partial=terms.partial,
+        policies=canonical(policy.stated(terms.policies)),
+    )
+    session.add(settlement)
+    session.flush()
+    for batch in batches(({"settlement": entry, "run": run} for run in scope.runs), 1000):
+        session.connection().execute(insert(SettledRun), batch)
+    return settlement

@@ -13,6 +13,8 @@ from ledger.cli import (
     import_run,
     init,
     key,
+    release,
+    reverse,
     settle,
     statement,
     train,
@@ -21,6 +23,8 @@ from ledger.cli import (
 from ledger.cli.contributor import contributor
 from ledger.cli.dataset import dataset
 from ledger.cli.objective import objective
+from ledger.cli.pay import pay
+from ledger.cli.stake import stake
 
 application = typer.Typer(
     help="Pay data contributors for what their data did to a model, and let anyone check it.",
@@ -36,7 +40,11 @@ application.add_typer(dataset, name="dataset")
 application.add_typer(objective, name="objective")
 application.command("train", epilog=train.EXAMPLE)(train.train)
 application.command("import-run", epilog=import_run.EXAMPLE)(import_run.import_run)
+application.add_typer(stake, name="stake")
 application.command("settle", epilog=settle.EXAMPLE)(settle.settle)
+application.command("reverse", epilog=reverse.EXAMPLE)(reverse.reverse)
+application.command("release", epilog=release.EXAMPLE)(release.release)
+application.add_typer(pay, name="pay")
 application.command("audit", epilog=audit.EXAMPLE)(audit.audit)
 application.command("statement", epilog=statement.EXAMPLE)(statement.statement)
 application.command("key", epilog=key.EXAMPLE)(key.key)

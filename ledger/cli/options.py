@@ -17,6 +17,11 @@ LedgerPlace = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of text for a person.")]
 AllowPartial = Annotated[bool, typer.Option("--allow-partial", help="Accept a run that stopped before its end.")]
+Exponent = Annotated[int | None, typer.Option(help="Decimals of the asset, where it is not an ISO 4217 currency.")]
+Reference = Annotated[
+    str | None, typer.Option(help="The outside world's name for it: asked for again, it is the same.")
+]
+Key = Annotated[str | None, typer.Option(help="The request's own name, where it has no reference.")]
 TextField = Annotated[str, typer.Option(help="The JSON Lines field or Parquet column that holds the text.")]
 Encoding = Annotated[str, typer.Option(help="The encoding of text files and JSON Lines.")]
 

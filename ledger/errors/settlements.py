@@ -31,9 +31,9 @@ class GapToleranceError(SettlementRefusedError):
 class NoImprovementError(SettlementRefusedError):
     """There is no improvement, or no positive value, that a pool could be divided by."""
 
-    def __init__(self, run: str, reason: str) -> None:
-        self.run, self.reason = run, reason
-        super().__init__(f"run {run[:12]}: {reason}; a pool has nothing to be divided by")
+    def __init__(self, scope: str, reason: str) -> None:
+        self.scope, self.reason = scope, reason
+        super().__init__(f"{scope}: {reason}; a pool has nothing to be divided by")
 
 
 class NoConsentError(SettlementRefusedError):
@@ -46,8 +46,24 @@ class NoConsentError(SettlementRefusedError):
 
 
 class SettledAlreadyError(SettlementRefusedError):
-    """The run is settled already, on other terms."""
+    """The same runs are settled already, on other terms."""
 
-    def __init__(self, run: str, sequence: int, difference: str) -> None:
-        self.run, self.sequence, self.difference = run, sequence, difference
-        super().__init__(f"run {run[:12]} is settled already by entry {sequence}, on other terms ({difference})")
+    def __init__(self, scope: str, sequence: int, difference: str) -> None:
+        self.scope, self.sequence, self.difference = scope, sequence, difference
+        super().__init__(f"{scope}: settled already by entry {sequence}, on other terms ({difference})")
+
+
+class SettledElsewhereError(SettlementRefusedError):
+    """The run is settled already by itself, with other runs, or for a task: its values would be paid for twice."""
+
+    def __init__(self, run: str, sequence: int, scope: str) -> None:
+        self.run, self.sequence, self.scope = run, sequence, scope
+        super().__init__(f"run {run[:12]} is settled already by entry {sequence}, of {scope}; reverse that one first")
+
+
+class NotSettledError(LedgerError):
+    """There is no settlement that holds of exactly these runs."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        super().__init__(f"{scope}: not settled, or settled in another combination of runs and task")

@@ -24,3 +24,20 @@ from ledger.policies.withholding import Withholding
 MODES: Mapping[str, Callable[[Worth, Terms], Division]] = {"pool": pool, "rate": rate}
 TREATMENTS: Mapping[str, Callable[[int, int], Treated]] = {"floor": floor, "carry": carry, "slash": slash}
 POLICIES: tuple[type[Policy], ...] = (Cap, Withholding, Minimum, Holdback, Vesting, StopPayment)
+
+__all__ = [
+    "MODES",
+    "POLICIES",
+    "TREATMENTS",
+    "Cap",
+    "Division",
+    "Holdback",
+    "Minimum",
+    "Policy",
+    "StopPayment",
+    "Terms",
+    "Treated",
+    "Vesting",
+    "Withholding",
+    "Worth",
+]

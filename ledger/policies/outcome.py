@@ -78,10 +78,12 @@ class Payout:
     def read(cls, contributor: str, stated: Mapping[str, Any]) -> Payout:
         """The payout that `stated` gave. Raises `KeyError`, `TypeError` or `ValueError`."""
         return cls(
-            contributor,
-            *(int(stated[name]) for name in _FIGURES),
-            tuple(Part(one["home"], int(one["amount"]), one["release_at"], one["reason"]) for one in stated["parts"]),
-            {payee: int(amount) for payee, amount in stated["payees"].items()},
+            contributor=contributor,
+            parts=tuple(
+                Part(one["home"], int(one["amount"]), one["release_at"], one["reason"]) for one in stated["parts"]
+            ),
+            payees={payee: int(amount) for payee, amount in stated["payees"].items()},
+            **{name: int(stated[name]) for name in _FIGURES},
         )
 
 
