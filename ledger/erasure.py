@@ -1,13 +1,17 @@
-"""Erasing a contributor's name: the row is deleted, and the database is made to forget its bytes. Proofs stay whole."""
+"""Erasing a contributor's name: the row is deleted, and the database is made to forget its bytes. Proofs hold on."""
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 
 from sqlmodel import Session
 
 from ledger import personal, registry
 from ledger.database import Ledger
+from ledger.errors import DatabaseUnreachableError
+
+PATIENCE_SECONDS = 5  # for whoever is reading an older copy of the books
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Erased:
 def erase(books: Ledger, contributor: str) -> Erased:
     """Erase what a contributor is called. What is booked of them stays, under their id.
 
-    Copies made before, such as backups and exports, are not reached. Raises `UnknownContributorError`.
+    Copies made before, such as backups and exports, are not reached. Raises `UnknownContributorError`, and
+    `DatabaseUnreachableError` where the file cannot be rewritten.
     """
 
     def work(session: Session) -> bool:
@@ -42,9 +47,17 @@ def _forget(books: Ledger) -> bool:
     try:
         cursor = raw.cursor()
         cursor.execute("PRAGMA query_only = OFF")
+        (usual,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+        cursor.execute(f"PRAGMA busy_timeout = {PATIENCE_SECONDS * 1000}")
         cursor.execute("VACUUM")
         busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        cursor.execute(f"PRAGMA busy_timeout = {usual}")
         cursor.close()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return False
+        reason = f"the name is erased, but its bytes may still be in the file: {error}; erase again"
+        raise DatabaseUnreachableError(books.place, reason) from error
     finally:
         raw.close()
     return not busy
