@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
+import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+
+/// @title A cumulative Merkle distributor of one ERC-20 token
+/// @notice Each root commits to what every account has ever earned; a claim pays that, less what the account has
+/// claimed before. So one claim covers all settlements, and a settlement that was skipped loses nothing.
+/// @dev A leaf is `keccak256(keccak256(abi.encode(chainId, distributor, account, cumulativeAmount)))`, and trees are
+/// those of OpenZeppelin's StandardMerkleTree. Three roles, held by three addresses: the publisher, a hot key, submits
+/// roots; the guardian may revoke them until they activate, and pause; the owner appoints both and takes surplus.
+/// Nobody can change the code, and nobody but an account decides where its tokens go.
+contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard {
+    using SafeERC20 for IERC20;
+
+    /// @notice A submitted root. The live ones are linked in the order of their ids, and their totals never fall.
+    struct Root {
+        bytes32 root;
+        bytes32 metadataHash;
+        uint256 total;
+        uint64 activatesAt;
+        bool revoked;
+        uint256 previousLive;
+        uint256 nextLive;
+    }
+
+    /// @notice What a claim is made of; `account` has earned `cumulativeAmount` in all, by the root `id`.
+    struct Claim {
+        uint256 id;
+        address account;
+        uint256 cumulativeAmount;
+        bytes32[] proof;
+    }
+
+    bytes32 private constant CLAIM_TO_TYPEHASH = keccak256(
+        "ClaimTo(address account,address to,uint256 id,uint256 cumulativeAmount,uint256 nonce,uint256 deadline)"
+    );
+
+    /// @notice The shortest and the longest time, in seconds, that a root may wait before it activates.
+    uint64 public constant SHORTEST_DELAY = 1 minutes;
+    uint64 public constant LONGEST_DELAY = 30 days;
+
+    /// @notice The token that is distributed.
+    IERC20 public immutable TOKEN;
+    /// @notice How long, in seconds, a root waits before it activates.
+    uint64 public immutable ACTIVATION_DELAY;
+
+    /// @notice Who submits roots.
+    address public publisher;
+    /// @notice Who revokes roots that are not active yet, and pauses.
+    address public guardian;
+    /// @notice Whether claims are paused.
+    bool public claimsPaused;
+    /// @notice Whether the submission of roots is paused.
+    bool public rootsPaused;
+    /// @notice The id of the root submitted last, revoked or not; the first has 1.
+    uint256 public lastId;
+    /// @notice The id of the last root that is not revoked, pending or active, or 0.
+    uint256 public lastLiveId;
+    /// @dev The last root known to be active, or 0; `_advance` brings it up to date.
+    uint256 private _lastActiveId;
+    /// @notice What was claimed by all accounts.
+    uint256 public totalClaimed;
+    /// @notice What was claimed by an account.
+    mapping(address account => uint256 amount) public claimed;
+
+    mapping(uint256 id => Root root) private _roots;
+
+    /// @notice A root was submitted; it may be claimed by from `activatesAt` on.
+    event RootSubmitted(
+        uint256 indexed id, bytes32 indexed root, uint256 total, bytes32 metadataHash, uint64 activatesAt
+    );
+    /// @notice A root was revoked before it activated.
+    event RootRevoked(uint256 indexed id, bytes32 indexed root);
+    /// @notice An account's tokens were paid, to itself or to where it wanted them.
+    event Claimed(
+        uint256 indexed id, address indexed account, address indexed to, uint256 amount, uint256 cumulativeAmount
+    );
+    /// @notice One of many claims could not be paid, because the token refused; it can be claimed again.
+    event ClaimRefused(uint256 indexed id, address indexed account, uint256 amount);
+    /// @notice Claims were paused, or go on.
+    event ClaimsPaused(bool paused);
+    /// @notice The submission of roots was paused, or goes on.
+    event RootsPaused(bool paused);
+    /// @notice Another publisher was appointed.
+    event PublisherChanged(address indexed before, address indexed publisher);
+    /// @notice Another guardian was appointed.
+    event GuardianChanged(address indexed before, address indexed guardian);
+    /// @notice Tokens that nobody may claim were taken out.
+    event SurplusSwept(address indexed to, uint256 amount);
+
+    /// @notice The caller has not the role that this needs.
+    error NotThePublisher(address caller);
+    error NotTheGuardian(address caller);
+    /// @notice Two roles were to be held by one address, or one by none.
+    error RolesMustDiffer(address holder);
+    error NoAddress();
+    /// @notice The delay is shorter or longer than allowed.
+    error DelayOutOfBounds(uint64 delay);
+    /// @notice Claims, or roots, are paused.
+    error ClaimsArePaused();
+    error RootsArePaused();
+    /// @notice A root's id must follow the last one's; a repeated submission meets this.
+    error WrongId(uint256 id, uint256 expected);
+    error NoRoot();
+    /// @notice A total is less than that of the live root before it.
+    error TotalFell(uint256 total, uint256 before);
+    /// @notice The distributor holds less than a root promises.
+    error Underfunded(uint256 total, uint256 covered);
+    /// @notice There is no such root, or it is revoked, not active yet, or active already.
+    error UnknownRoot(uint256 id);
+    error RevokedRoot(uint256 id);
+    error InactiveRoot(uint256 id, uint64 activatesAt);
+    error ActiveRoot(uint256 id, uint64 activatesAt);
+    /// @notice The proof does not lead from this account and amount to the root.
+    error WrongProof(uint256 id, address account, uint256 cumulativeAmount);
+    /// @notice The account has claimed this much already.
+    error NothingToClaim(address account, uint256 cumulativeAmount, uint256 claimed);
+    /// @notice More would be paid in all than the last active root's total; only a wrong tree can ask for that.
+    error MoreThanPromised(uint256 totalClaimed, uint256 total);
+    /// @notice Tokens cannot be claimed to the distributor itself, or to nobody.
+    error WrongRecipient(address to);
+    error SignatureExpired(uint256 deadline);
+    error WrongSignature(address account);
+    /// @notice The token moved another amount than it was told to: it takes a fee, or changes balances by itself.
+    error InexactTransfer(uint256 wanted, uint256 sent, uint256 received);
+    /// @notice Only what nobody may claim can be swept.
+    error NotSurplus(uint256 amount, uint256 surplus);
+    /// @notice Ownership cannot be given up.
+    error OwnerNeeded();
+
+    /// @param token the token that is distributed; it must move exact amounts.
+    /// @param owner_ appoints the others, takes surplus. @param publisher_ submits roots.
+    /// @param guardian_ revokes and pauses. @param activationDelay seconds between a root's submission and its activation.
+    constructor(IERC20 token, address owner_, address publisher_, address guardian_, uint64 activationDelay)
+        Ownable(owner_)
+        EIP712("GhostledgerDistributor", "1")
+    {
+        if (address(token) == address(0)) revert NoAddress();
+        if (activationDelay < SHORTEST_DELAY || activationDelay > LONGEST_DELAY) {
+            revert DelayOutOfBounds(activationDelay);
+        }
+        TOKEN = token;
+        ACTIVATION_DELAY = activationDelay;
+        publisher = publisher_;
+        guardian = guardian_;
+        _checkRoles(owner_);
+        emit PublisherChanged(address(0), publisher_);
+        emit GuardianChanged(address(0), guardian_);
+    }
+
+    // Roots
+
+    /// @notice Submit the root of the next tree. Ids are sequential, so that a repeated submission reverts.
+    /// @param total the sum of all cumulative amounts in the tree.
+    /// @param metadataHash commits to the settlement's checkpoint in the ledger's Merkle log.
+    function submitRoot(uint256 id, bytes32 root, uint256 total, bytes32 metadataHash) external {
+        if (msg.sender != publisher) revert NotThePublisher(msg.sender);
+        if (rootsPaused) revert RootsArePaused();
+        if (id != lastId + 1) revert WrongId(id, lastId + 1);
+        if (root == bytes32(0)) revert NoRoot();
+        uint256 live = lastLiveId;
+        if (total < _roots[live].total) revert TotalFell(total, _roots[live].total);
+        uint256 covered = TOKEN.balanceOf(address(this)) + totalClaimed;
+        if (covered < total) revert Underfunded(total, covered);
+        uint64 activatesAt = uint64(block.timestamp) + ACTIVATION_DELAY;
+        _roots[id] = Root(root, metadataHash, total, activatesAt, false, live, 0);
+        _roots[live].nextLive = id;
+        lastId = id;
+        lastLiveId = id;
+        emit RootSubmitted(id, root, total, metadataHash, activatesAt);
+    }
+
+    /// @notice Revoke a root before it activates. Those submitted after it stay.
+    function revokeRoot(uint256 id) external {
+        if (msg.sender != guardian) revert NotTheGuardian(msg.sender);
+        Root storage found = _live(id);
+        if (block.timestamp >= found.activatesAt) revert ActiveRoot(id, found.activatesAt);
+        found.revoked = true;
+        _roots[found.previousLive].nextLive = found.nextLive;
+        if (found.nextLive == 0) lastLiveId = found.previousLive;
+        else _roots[found.nextLive].previousLive = found.previousLive;
+        emit RootRevoked(id, found.root);
+    }
+
+    /// @notice A root as it was submitted, and whether it is revoked.
+    function rootOf(uint256 id) external view returns (Root memory) {
+        return _roots[id];
+    }
+
+    /// @notice Whether accounts may claim by a root.
+    function isActive(uint256 id) public view returns (bool) {
+        Root storage found = _roots[id];
+        return found.root != bytes32(0) && !found.revoked && block.timestamp >= found.activatesAt;
+    }
+
+    /// @notice What all accounts may claim in all, by the live roots, pending ones included.
+    function promised() public view returns (uint256) {
+        return _roots[lastLiveId].total;
+    }
+
+    /// @notice The tokens here that nobody may claim.
+    function surplus() public view returns (uint256) {
+        uint256 owed = promised() - totalClaimed;
+        uint256 balance = TOKEN.balanceOf(address(this));
+        return balance > owed ? balance - owed : 0;
+    }
+
+    // Claims
+
+    /// @notice Pay an account what it has earned and not claimed yet. Anyone may ask; only the account is paid.
+    /// @return amount what was paid.
+    function claim(Claim calldata asked) external nonReentrant returns (uint256 amount) {
+        amount = _account(asked);
+        if (amount == 0) revert NothingToClaim(asked.account, asked.cumulativeAmount, claimed[asked.account]);
+        _pay(asked, asked.account, amount);
+    }
+
+    /// @notice Pay the caller's tokens to another address.
+    /// @return amount what was paid.
+    function claimTo(Claim calldata asked, address to) external nonReentrant returns (uint256 amount) {
+        if (msg.sender != asked.account) revert WrongSignature(asked.account);
+        amount = _claimTo(asked, to);
+    }
+
+    /// @notice Pay an account's tokens to another address, by the account's EIP-712 signature (EIP-1271 for wallets).
+    /// @return amount what was paid.
+    function claimToWithSignature(Claim calldata asked, address to, uint256 deadline, bytes calldata signature)
+        external
+        nonReentrant
+        returns (uint256 amount)
+    {
+        if (block.timestamp > deadline) revert SignatureExpired(deadline);
+        bytes32 digest = _hashTypedDataV4(
+            keccak256(
+                abi.encode(
+                    CLAIM_TO_TYPEHASH,
+                    asked.account,
+                    to,
+                    asked.id,
+                    asked.cumulativeAmount,
+                    _useNonce(asked.account),
+                    deadline
+                )
+            )
+        );
+        if (!SignatureChecker.isValidSignatureNowCalldata(asked.account, digest, signature)) {
+            revert WrongSignature(asked.account);
+        }
+        amount = _claimTo(asked, to);
+    }
+
+    /// @notice Pay many accounts. Who has nothing to claim is passed over, and so is whom the token refuses to pay; a
+    /// wrong proof reverts all.
+    /// @return paid what was paid to all of them.
+    function claimMany(Claim[] calldata asked) external nonReentrant returns (uint256 paid) {
+        for (uint256 i = 0; i < asked.length; ++i) {
+            uint256 amount = _account(asked[i]);
+            if (amount != 0 && _tryPay(asked[i], amount)) paid += amount;
+        }
+    }
+
+    /// @notice Give up a nonce, and with it every signature that was made with it.
+    function cancelSignatures() external {
+        _useNonce(msg.sender);
+    }
+
+    /// @notice What signatures are made for.
+    function domainSeparator() external view returns (bytes32) {
+        return _domainSeparatorV4();
+    }
+
+    // Roles
+
+    /// @notice Pause claims, or let them go on.
+    function pauseClaims(bool paused) external {
+        if (msg.sender != guardian) revert NotTheGuardian(msg.sender);
+        claimsPaused = paused;
+        emit ClaimsPaused(paused);
+    }
+
+    /// @notice Pause the submission of roots, or let it go on.
+    function pauseRoots(bool paused) external {
+        if (msg.sender != guardian) revert NotTheGuardian(msg.sender);
+        rootsPaused = paused;
+        emit RootsPaused(paused);
+    }
+
+    /// @notice Appoint another publisher.
+    function setPublisher(address publisher_) external onlyOwner {
+        emit PublisherChanged(publisher, publisher_);
+        publisher = publisher_;
+        _checkRoles(owner());
+    }
+
+    /// @notice Appoint another guardian.
+    function setGuardian(address guardian_) external onlyOwner {
+        emit GuardianChanged(guardian, guardian_);
+        guardian = guardian_;
+        _checkRoles(owner());
+    }
+
+    /// @notice Take out tokens that nobody may claim.
+    function sweep(address to, uint256 amount) external onlyOwner nonReentrant {
+        if (to == address(0) || to == address(this)) revert WrongRecipient(to);
+        uint256 most = surplus();
+        if (amount > most) revert NotSurplus(amount, most);
+        emit SurplusSwept(to, amount);
+        TOKEN.safeTransfer(to, amount);
+    }
+
+    /// @notice Become the owner that was proposed. Neither the publisher nor the guardian can.
+    function acceptOwnership() public override {
+        super.acceptOwnership();
+        _checkRoles(msg.sender);
+    }
+
+    /// @notice Always refused: without an owner a stolen publisher's key could not be replaced.
+    function renounceOwnership() public view override onlyOwner {
+        revert OwnerNeeded();
+    }
+
+    // Private
+
+    function _checkRoles(address owner_) private view {
+        if (publisher == address(0) || guardian == address(0)) revert NoAddress();
+        if (publisher == owner_ || publisher == guardian) revert RolesMustDiffer(publisher);
+        if (guardian == owner_) revert RolesMustDiffer(guardian);
+    }
+
+    function _live(uint256 id) private view returns (Root storage found) {
+        found = _roots[id];
+        if (found.root == bytes32(0)) revert UnknownRoot(id);
+        if (found.revoked) revert RevokedRoot(id);
+    }
+
+    /// @dev Roots activate in the order of their ids, since all wait for as long and only pending ones are revoked.
+    function _advance() private returns (uint256 active) {
+        active = _lastActiveId;
+        uint256 next = _roots[active].nextLive;
+        if (next == 0 || block.timestamp < _roots[next].activatesAt) return active;
+        while (next != 0 && block.timestamp >= _roots[next].activatesAt) {
+            active = next;
+            next = _roots[active].nextLive;
+        }
+        _lastActiveId = active;
+    }
+
+    /// @dev Checks a claim and returns what it comes to, which may be nothing.
+    function _account(Claim calldata asked) private returns (uint256 amount) {
+        if (claimsPaused) revert ClaimsArePaused();
+        Root storage found = _live(asked.id);
+        if (block.timestamp < found.activatesAt) revert InactiveRoot(asked.id, found.activatesAt);
+        bytes32 leaf = keccak256(
+            bytes.concat(keccak256(abi.encode(block.chainid, address(this), asked.account, asked.cumulativeAmount)))
+        );
+        if (!MerkleProof.verifyCalldata(asked.proof, found.root, leaf)) {
+            revert WrongProof(asked.id, asked.account, asked.cumulativeAmount);
+        }
+        uint256 before = claimed[asked.account];
+        amount = asked.cumulativeAmount > before ? asked.cumulativeAmount - before : 0;
+        // A total is its publisher's word for the tree's sum; a wrong one must not be paid from what is promised later.
+        uint256 most = _roots[_advance()].total;
+        if (amount != 0 && totalClaimed + amount > most) revert MoreThanPromised(totalClaimed + amount, most);
+    }
+
+    function _claimTo(Claim calldata asked, address to) private returns (uint256 amount) {
+        if (to == address(0) || to == address(this)) revert WrongRecipient(to);
+        amount = _account(asked);
+        if (amount == 0) revert NothingToClaim(asked.account, asked.cumulativeAmount, claimed[asked.account]);
+        _pay(asked, to, amount);
+    }
+
+    function _pay(Claim calldata asked, address to, uint256 amount) private {
+        if (to == address(this)) revert WrongRecipient(to);
+        claimed[asked.account] = asked.cumulativeAmount;
+        totalClaimed += amount;
+        emit Claimed(asked.id, asked.account, to, amount, asked.cumulativeAmount);
+        (uint256 mine, uint256 theirs) = (TOKEN.balanceOf(address(this)), TOKEN.balanceOf(to));
+        TOKEN.safeTransfer(to, amount);
+        _checkMoved(to, amount, mine, theirs);
+    }
+
+    function _tryPay(Claim calldata asked, uint256 amount) private returns (bool) {
+        address to = asked.account;
+        if (to == address(this)) revert WrongRecipient(to);
+        uint256 before = claimed[to];
+        claimed[to] = asked.cumulativeAmount;
+        totalClaimed += amount;
+        (uint256 mine, uint256 theirs) = (TOKEN.balanceOf(address(this)), TOKEN.balanceOf(to));
+        if (!TOKEN.trySafeTransfer(to, amount)) {
+            claimed[to] = before;
+            totalClaimed -= amount;
+            emit ClaimRefused(asked.id, to, amount);
+            return false;
+        }
+        emit Claimed(asked.id, to, to, amount, asked.cumulativeAmount);
+        _checkMoved(to, amount, mine, theirs);
+        return true;
+    }
+
+    function _checkMoved(address to, uint256 amount, uint256 mine, uint256 theirs) private view {
+        uint256 sent = mine - TOKEN.balanceOf(address(this));
+        uint256 received = TOKEN.balanceOf(to) - theirs;
+        if (sent != amount || received != amount) revert InexactTransfer(amount, sent, received);
+    }
+}
