@@ -146,7 +146,7 @@ def open_missing(session: Session, keys: Sequence[Key], entry: int) -> dict[Key,
     Raises `AccountError`, `AssetError` for a commodity and `UnknownContributorError` for an owner that there is not.
     """
     made = [default_account(name, commodity, entry) for name, commodity in keys]
-    _assert_known(session, made)
+    assert_known(session, made)
     for batch in batches((row.model_dump() for row in made), 10_000):
         session.connection().execute(insert(Account), batch)
     return {(row.name, row.commodity): Position(row.contributor, row.normal_side, row.floor, None) for row in made}
@@ -199,7 +199,8 @@ def _state(last_change: str | None) -> str:
     return "open" if last_change in (None, "freed") else str(last_change)
 
 
-def _assert_known(session: Session, rows: Collection[Account]) -> None:
+def assert_known(session: Session, rows: Collection[Account]) -> None:
+    """Check that accounts' commodities and owners are known. Raises `AssetError` and `UnknownContributorError`."""
     commodities = {row.commodity for row in rows}
     known_ones = set(session.exec(select(Commodity.code).where(col(Commodity.code).in_(commodities))))
     for code in sorted(commodities - known_ones):

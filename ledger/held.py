@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, col, exists, or_, select
 
+from ledger.accounts import Key
 from ledger.batches import batches
 from ledger.errors import HoldError
 from ledger.models import Hold, HoldChange
@@ -47,9 +48,13 @@ def open_holds(
     *,
     purpose: str | None = None,
     account: str | None = None,
+    touching: Key | None = None,
     expired_by: str | None = None,
 ) -> dict[int, tuple[Hold, int]]:
-    """The holds of which something is left, by number, with what is left; `expired_by`: whose time is then over."""
+    """The holds of which something is left, by number, with what is left.
+
+    `touching`: those that lie in an account, come from it or are meant for it. `expired_by`: whose time is then over.
+    """
     changes = select(HoldChange.entry).where(HoldChange.hold == Hold.id)
     emptied = exists(changes.where(HoldChange.change != RESTORED, HoldChange.amount == Hold.amount))
     query = select(Hold).where(or_(~emptied, exists(changes.where(HoldChange.change == RESTORED))))
@@ -57,6 +62,9 @@ def open_holds(
         query = query.where(Hold.purpose == purpose)
     if account is not None:
         query = query.where(Hold.account == account)
+    if touching is not None:
+        ends = [col(end) == touching[0] for end in (Hold.account, Hold.origin, Hold.destination)]
+        query = query.where(or_(*ends), Hold.commodity == touching[1])
     if expired_by is not None:
         query = query.where(col(Hold.expires_at) <= expired_by)
     found = {hold.id: hold for hold in session.exec(query.order_by(col(Hold.id)))}
