@@ -44,14 +44,13 @@ def _forget(books: Ledger) -> bool:
             connection.exec_driver_sql("VACUUM personal_data")
         return True
     raw = books.engine.raw_connection()
+    raw.detach()  # it is set up in another way than the others, so it is not given back to them
     try:
         cursor = raw.cursor()
         cursor.execute("PRAGMA query_only = OFF")
-        (usual,) = cursor.execute("PRAGMA busy_timeout").fetchone()
         cursor.execute(f"PRAGMA busy_timeout = {PATIENCE_SECONDS * 1000}")
         cursor.execute("VACUUM")
         busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        cursor.execute(f"PRAGMA busy_timeout = {usual}")
         cursor.close()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = {
     "init",
     "contributor add",
+    "contributor erase",
     "contributor list",
     "dataset register",
     "dataset list",
@@ -28,6 +29,9 @@ COMMANDS = {
     "settle",
     "audit",
     "statement",
+    "key",
+    "checkpoint",
+    "verify",
     "export",
     "demo",
 }
