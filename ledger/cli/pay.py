@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
@@ -33,16 +33,20 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Send what is payable: it is in flight until it is confirmed or fails."""
-    with Ledger.open(ledger) as books, books.writing() as session:
+    name = key or f"{payouts.PURPOSE}:{reference or uuid4()}"
+
+    def work(session: Session) -> dict[str, Any]:
         money = _asset(session, asset)
         minor = None if amount is None else money.parse(amount)
-        name = key or f"{payouts.PURPOSE}:{reference or uuid4()}"
         hold = payouts.start(session, contributor, money.code, minor, key=name, reference=reference)
-        sent = {"payout": hold.id, "entry": hold.entry, "asset": money.code, "amount": money.format(hold.amount)}
+        return {"payout": hold.id, "entry": hold.entry, "asset": money.code, "amount": money.format(hold.amount)}
+
+    with Ledger.open(ledger) as books:
+        sent = books.transact(work)
     if as_json:
         say_json(sent)
     else:
-        say(f"payout {sent['payout']} of {sent['amount']} {money} to {contributor} is in flight, entry {sent['entry']}")
+        say(f"payout {sent['payout']} of {sent['amount']} {asset} to {contributor} is in flight, entry {sent['entry']}")
 
 
 @pay.command(epilog="Example: ghostledger pay confirm 7")
@@ -55,10 +59,14 @@ def confirm(
     as_json: AsJson = False,
 ) -> None:
     """Note that a payout arrived."""
-    with Ledger.open(ledger) as books, books.writing() as session:
-        name = key or f"{payouts.CONFIRMED}:{reference or payout}"
-        posted = payouts.confirm(session, payout, _part(session, payout, amount), key=name, reference=reference)
-        _say_entry(posted.entry.sequence, "confirms", payout, as_json)
+    name = key or f"{payouts.CONFIRMED}:{reference or payout}"
+
+    def work(session: Session) -> int:
+        part = _part(session, payout, amount)
+        return payouts.confirm(session, payout, part, key=name, reference=reference).entry.sequence
+
+    with Ledger.open(ledger) as books:
+        _say_entry(books.transact(work), "confirms", payout, as_json)
 
 
 @pay.command(epilog="Example: ghostledger pay fail 7 --reason 'account closed'")
@@ -71,10 +79,14 @@ def fail(
     as_json: AsJson = False,
 ) -> None:
     """Note that a payout did not arrive: it is payable again."""
-    with Ledger.open(ledger) as books, books.writing() as session:
-        name = key or f"{payouts.FAILED}:{payout}"
-        posted = payouts.fail(session, payout, reason, _part(session, payout, amount), key=name)
-        _say_entry(posted.entry.sequence, "gives back", payout, as_json)
+    name = key or f"{payouts.FAILED}:{payout}"
+
+    def work(session: Session) -> int:
+        part = _part(session, payout, amount)
+        return payouts.fail(session, payout, reason, part, key=name).entry.sequence
+
+    with Ledger.open(ledger) as books:
+        _say_entry(books.transact(work), "gives back", payout, as_json)
 
 
 @pay.command("list", epilog="Example: ghostledger pay list --json")

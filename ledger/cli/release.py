@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from sqlmodel import Session
 
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
 from ledger.cli.output import say, say_json, table
@@ -32,26 +33,34 @@ def release(
     """
     if not due:
         raise HoldError(None, "is released by --due, with all others whose time has come")
-    with Ledger.open(ledger) as books, books.reading() if dry_run else books.writing() as session:
-        released = release_due(session, at, dry_run=dry_run)
-        assets = {hold.commodity for hold, _ in released.holds}
-        exponents = {code: session.get_one(Commodity, code).exponent for code in assets}
-        found = [
-            {
-                "hold": hold.id,
-                "purpose": hold.purpose,
-                "contributor": hold.destination.partition(":")[2],
-                "asset": hold.commodity,
-                "amount": format_units(left, exponents[hold.commodity]),
-                "release_at": hold.release_at,
-            }
-            for hold, left in released.holds
-        ]
+    with Ledger.open(ledger) as books:
+        if dry_run:
+            with books.reading() as session:
+                entry, found = _release(session, at, dry_run=True)
+        else:
+            entry, found = books.transact(lambda session: _release(session, at, dry_run=False))
     if as_json:
-        say_json({"entry": released.entry, "dry_run": dry_run, "released": found})
+        say_json({"entry": entry, "dry_run": dry_run, "released": found})
         return
     columns = ["hold", "purpose", "contributor", "asset", "amount", "release_at"]
     if found:
         table(None, columns, [[row[name] or "" for name in columns] for row in found], right={"amount"})
-    booked = f"released by entry {released.entry}" if released.entry else "nothing is booked"
+    booked = f"released by entry {entry}" if entry else "nothing is booked"
     say(f"{len(found):,} due; {booked}")
+
+
+def _release(session: Session, at: str | None, *, dry_run: bool) -> tuple[int | None, list[dict[str, Any]]]:
+    released = release_due(session, at, dry_run=dry_run)
+    assets = {hold.commodity for hold, _ in released.holds}
+    exponents = {code: session.get_one(Commodity, code).exponent for code in assets}
+    return released.entry, [
+        {
+            "hold": hold.id,
+            "purpose": hold.purpose,
+            "contributor": hold.destination.partition(":")[2],
+            "asset": hold.commodity,
+            "amount": format_units(left, exponents[hold.commodity]),
+            "release_at": hold.release_at,
+        }
+        for hold, left in released.holds
+    ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from sqlmodel import Session
 
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
 from ledger.cli.output import say, say_json
@@ -27,9 +28,14 @@ def reverse(
     What is still held back or stopped goes back with it. What contributors were paid meanwhile they owe from then on,
     and it is netted from what they earn next.
     """
-    with Ledger.open(ledger) as books, books.writing() as session:
-        posted = reverse_settlement(session, [identity(run) for run in runs], reason, task=task)
-        made = [{"entry": entry.sequence, "kind": entry.kind, "reverses": entry.reverses} for entry in posted]
+    named = [identity(run) for run in runs]
+
+    def work(session: Session) -> list[dict[str, Any]]:
+        posted = reverse_settlement(session, named, reason, task=task)
+        return [{"entry": entry.sequence, "kind": entry.kind, "reverses": entry.reverses} for entry in posted]
+
+    with Ledger.open(ledger) as books:
+        made = books.transact(work)
     if as_json:
         say_json(made)
         return

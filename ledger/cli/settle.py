@@ -106,8 +106,12 @@ def settle(
         policies=tuple(policies),
     )
     named = [identity(run) for run in runs]
-    with Ledger.open(ledger) as books, books.reading() if dry_run else books.writing() as session:
-        settled = settle_runs(session, named, terms, dry_run=dry_run)
+    with Ledger.open(ledger) as books:
+        if dry_run:
+            with books.reading() as session:
+                settled = settle_runs(session, named, terms, dry_run=True)
+        else:
+            settled = books.transact(lambda session: settle_runs(session, named, terms))
     if as_json:
         say_json(settled_json(settled, dry_run))
     else:

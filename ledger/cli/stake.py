@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
+from sqlmodel import Session
 
 from ledger import stakes
 from ledger.accounts import account_name
@@ -66,11 +67,18 @@ def _move(
     asset = Asset.named(code, exponent)
     move = stakes.deposit if kind == stakes.DEPOSIT else stakes.withdraw
     minor = Amount(asset.parse(amount), asset)
-    with Ledger.open(ledger) as books, books.writing() as session:
-        posted = move(session, contributor, minor, key=key or f"{kind}:{reference or uuid4()}", reference=reference)
-        left = asset.format(balance(session, account_name("stake", contributor), asset.code))
-        entry = posted.entry.sequence
+    name = key or f"{kind}:{reference or uuid4()}"
+
+    def work(session: Session) -> dict[str, Any]:
+        posted = move(session, contributor, minor, key=name, reference=reference)
+        left = balance(session, account_name("stake", contributor), asset.code)
+        made = {"entry": posted.entry.sequence, "repeated": posted.repeated}
+        return made | {"asset": asset.code, "stake": asset.format(left)}
+
+    with Ledger.open(ledger) as books:
+        made = books.transact(work)
     if as_json:
-        say_json({"entry": entry, "repeated": posted.repeated, "asset": asset.code, "stake": left})
+        say_json(made)
     else:
-        say(f"entry {entry}{', made before' if posted.repeated else ''}; {contributor} has staked {left} {asset}")
+        before = ", made before" if made["repeated"] else ""
+        say(f"entry {made['entry']}{before}; {contributor} has staked {made['stake']} {asset}")
