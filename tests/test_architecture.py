@@ -49,6 +49,7 @@ def test_the_packages_keep_the_rule(copy: Path) -> None:
         ("ledger/axioms.py", "import attribution.a_module_of_tomorrow"),
         ("ledger/axioms.py", "from attribution.training import sources"),
         ("ledger/settlement.py", "import torch"),
+        ("ledger/export/beancount.py", "from beancount import loader"),
         ("ledger/cli/settle.py", "from attribution.training import train"),
     ],
 )

@@ -239,3 +239,9 @@ def test_assets_with_names_that_mean_something_else_are_told_apart(books: Ledger
     assert REFUSAL[witness](text) == ""
     assert BALANCES[witness](text) == ours(books)
     assert len(ours(books)) == 4
+
+
+def test_a_missing_hledger_fails_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install hledger"):
+        witnesses.hledger_refusal("")
