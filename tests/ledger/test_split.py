@@ -7,7 +7,7 @@ from apportionment.methods import largest_remainder as hamilton
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ledger.split import largest_remainder, proportional
+from ledger.split import cut, largest_remainder, proportional
 
 NAMES = st.text("abcdefgh", min_size=1, max_size=4)
 WEIGHTS = st.dictionaries(NAMES, st.integers(0, 2**256 - 1), min_size=1).filter(lambda weights: any(weights.values()))
@@ -76,3 +76,24 @@ def test_a_total_that_is_not_the_parts_is_refused(total: int, denominator: int) 
 def test_negative_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         proportional(10, {"alice": -1, "bob": 2})
+
+
+def sorted_at_once(numerators: dict[str, int], denominator: int, total: int) -> dict[str, int]:
+    """The definition, with every remainder at hand."""
+    parts = {key: numerator // denominator for key, numerator in numerators.items()}
+    remainders = {key: numerator % denominator for key, numerator in numerators.items() if numerator % denominator}
+    first = sorted(remainders, key=lambda key: (-remainders[key], key))
+    return {key: part + (key in first[: total - sum(parts.values())]) for key, part in parts.items()}
+
+
+@given(st.dictionaries(NAMES, st.integers(-(2**90), 2**90)), st.integers(1, 2**70), st.data())
+def test_parts_asked_one_at_a_time_are_those_divided_together(
+    numerators: dict[str, int], denominator: int, draw: st.DataObject
+) -> None:
+    floors = sum(numerator // denominator for numerator in numerators.values())
+    inexact = sum(1 for numerator in numerators.values() if numerator % denominator)
+    total = draw.draw(st.integers(floors, floors + inexact))
+    made = cut(iter(numerators.items()), denominator, total)
+    found = {key: made.part(key, numerator) for key, numerator in numerators.items()}
+    assert found == sorted_at_once(numerators, denominator, total)
+    assert sum(found.values()) == total
