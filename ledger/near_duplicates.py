@@ -95,13 +95,11 @@ class RecordIndex:
     """
 
     def __init__(self, threshold: float = THRESHOLD) -> None:
-        if not 0 < threshold <= 1:
-            raise SimilarityError(threshold)
+        self.threshold = proportion(threshold)
         try:
             from datasketch import LeanMinHash, MinHash, MinHashLSH
         except ModuleNotFoundError as error:
             raise MissingLibraryError("finding near-duplicates", "datasketch", "duplicates") from error
-        self.threshold = threshold
         self._empty = MinHash(num_perm=PERMUTATIONS, seed=SEED, scheme=SCHEME, hashfunc=zlib.crc32)
         self._lean = LeanMinHash
         # The library's own choice of bands misses six in ten of the records that are just as alike as the threshold.
@@ -204,8 +202,7 @@ def clusters(pairs: Iterable[Pair], share: float) -> list[list[str]]:
     others link them so. That one of them holds much more besides keeps two apart: they are not the same. Raises
     `SimilarityError`.
     """
-    if not 0 < share <= 1:
-        raise SimilarityError(share)
+    proportion(share)
     cluster: dict[str, set[str]] = {}
     for pair in pairs:
         if pair.mutual_share >= share:
@@ -213,6 +210,13 @@ def clusters(pairs: Iterable[Pair], share: float) -> list[list[str]]:
             joined = cluster.get(one, {one}) | cluster.get(other, {other})
             cluster |= dict.fromkeys(joined, joined)
     return [list(members) for members in sorted({tuple(sorted(members)) for members in cluster.values()})]
+
+
+def proportion(given: float) -> float:
+    """The number itself, where it is above 0 and at most 1. Raises `SimilarityError`."""
+    if not 0 < given <= 1:
+        raise SimilarityError(given)
+    return given
 
 
 def _bands(threshold: float) -> tuple[int, int]:

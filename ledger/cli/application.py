@@ -8,6 +8,7 @@ from ledger.cli import (
     audit,
     checkpoint,
     demonstration,
+    duplicates,
     erase,
     export,
     import_run,
@@ -22,6 +23,9 @@ from ledger.cli import (
 )
 from ledger.cli.contributor import contributor
 from ledger.cli.dataset import dataset
+from ledger.cli.dispute import dispute
+from ledger.cli.estate import estate
+from ledger.cli.group import group
 from ledger.cli.objective import objective
 from ledger.cli.pay import pay
 from ledger.cli.stake import stake
@@ -36,7 +40,10 @@ application = typer.Typer(
 application.command("init", epilog=init.EXAMPLE)(init.init)
 contributor.command("erase", epilog=erase.EXAMPLE)(erase.erase)
 application.add_typer(contributor, name="contributor")
+dataset.command("duplicates", epilog=duplicates.EXAMPLE)(duplicates.duplicates)
 application.add_typer(dataset, name="dataset")
+application.add_typer(estate, name="estate")
+application.add_typer(group, name="group")
 application.add_typer(objective, name="objective")
 application.command("train", epilog=train.EXAMPLE)(train.train)
 application.command("import-run", epilog=import_run.EXAMPLE)(import_run.import_run)
@@ -45,6 +52,7 @@ application.command("settle", epilog=settle.EXAMPLE)(settle.settle)
 application.command("reverse", epilog=reverse.EXAMPLE)(reverse.reverse)
 application.command("release", epilog=release.EXAMPLE)(release.release)
 application.add_typer(pay, name="pay")
+application.add_typer(dispute, name="dispute")
 application.command("audit", epilog=audit.EXAMPLE)(audit.audit)
 application.command("statement", epilog=statement.EXAMPLE)(statement.statement)
 application.command("key", epilog=key.EXAMPLE)(key.key)

@@ -1,11 +1,19 @@
-"""A bar for reading many records, shown where someone is watching."""
+"""Bars for long work, shown where someone is watching."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from ledger.cli.output import console
 
@@ -24,3 +32,11 @@ def watched(records: Iterable[str], what: str) -> Iterator[str]:
             if number % _EVERY == 0:
                 progress.update(bar, read=f"{number:,} records, {characters / 1e6:,.1f} million characters")
             yield record
+
+
+def counted(places: Sequence[int], what: str) -> Iterator[int]:
+    """The numbers, unchanged, with how many of them are done on standard error."""
+    quiet = not sys.stderr.isatty()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console(error=True), transient=True, disable=quiet) as progress:
+        yield from progress.track(places, description=what)

@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlmodel import Session
 
 from attribution.record import RunRecord
 from attribution.training.configuration import SIZES, TrainingConfiguration
 from attribution.training.sources import Source, TaskSource
 from ledger import registry
-from ledger.cli.options import DEFAULT_LEDGER, AllowPartial, AsJson, LedgerPlace, located_path
-from ledger.cli.output import console, warn
-from ledger.cli.progress import watched
+from ledger.cli.grouping import group_duplicates as join_duplicates
+from ledger.cli.grouping import named_players
+from ledger.cli.options import DEFAULT_LEDGER, AllowPartial, AsJson, LedgerPlace
+from ledger.cli.output import console
+from ledger.cli.registered_data import (
+    Datasets,
+    NoConsentedDataError,
+    consented_datasets,
+    dataset_source,
+    task_sources,
+)
 from ledger.cli.valued import show_booked
 from ledger.database import Ledger
 from ledger.errors import LedgerError
-from ledger.fingerprint import fingerprint_records
-from ledger.instants import format_instant
-from ledger.models import Dataset, ObjectiveTask
+from ledger.near_duplicates import RecordIndex, proportion
 from ledger.valuation import book_run
 
 EXAMPLE = "Example: ghostledger train --objective news --out runs/monday --epochs 1 --seed 7"
 RECORD = "record"  # where the trainer puts it, inside --out
 
 _DEFAULTS = TrainingConfiguration()
-
-
-class NoConsentedDataError(LedgerError):
-    """There is nothing to train on that its contributor consents to."""
-
-    def __init__(self, contributor: str | None) -> None:
-        self.contributor = contributor
-        whose = f"contributor {contributor!r} has" if contributor else "there is"
-        super().__init__(f"{whose} no dataset that is consented to now; see `ghostledger dataset list`")
-
-
-class ChangedDataError(LedgerError):
-    """The files are no longer what was registered."""
-
-    def __init__(self, what: str, path: Path, registered: str, found: str) -> None:
-        self.what, self.path, self.registered, self.found = what, path, registered, found
-        super().__init__(
-            f"{path}: changed since {what} was registered: its fingerprint was {registered[:12]}, is {found[:12]}; "
-            "restore the files, or register what they hold now"
-        )
 
 
 class NotBookedError(LedgerError):
@@ -62,23 +47,18 @@ class NotBookedError(LedgerError):
         )
 
 
-@dataclass(frozen=True)
-class Datasets(Source):
-    """One contributor's datasets, each read in its own way."""
-
-    parts: tuple[Source, ...] = ()
-
-    def records(self) -> Iterator[str]:
-        """The records of all datasets, in order."""
-        for part in self.parts:
-            yield from part.records()
-
-
 def train(
     objective: Annotated[str, typer.Option(help="What to measure on: an objective of the ledger.")],
     out: Annotated[Path, typer.Option(help="A folder for the run record and the model.")],
     contributor: Annotated[
         list[str] | None, typer.Option(help="Train on this contributor's data; repeat for more. All where not given.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Let this group's members play as one; repeat for more groups.")
+    ] = None,
+    group_duplicates: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Group contributors who each have this share of records in common."),
     ] = None,
     size: Annotated[str, typer.Option(help=f"A GPT-2 shape: {', '.join(SIZES)}.")] = _DEFAULTS.size,
     model: Annotated[
@@ -152,8 +132,8 @@ def train(
     with Ledger.open(ledger) as books:
         with books.reading() as session:
             registry.objective(session, objective)
-            tasks = _tasks(books, registry.objective_tasks(session, objective))
-            sources = _sources(session, books, contributor)
+            tasks = task_sources(books, registry.objective_tasks(session, objective))
+        sources = _sources(books, contributor, group or [], group_duplicates)
         record = _trained(sources, tasks, configuration, out)
         if not record.complete and not allow_partial:
             raise NotBookedError(out / RECORD, record.stopped)
@@ -169,50 +149,25 @@ def _trained(
     return metered_training(sources, tasks, configuration, out, console=console(error=True))
 
 
-def _sources(session: Session, books: Ledger, chosen: Sequence[str] | None) -> list[Source]:
-    """The consented datasets of the chosen contributors, or of all, as they were registered."""
-    now = format_instant(books.clock())
-    names = list(dict.fromkeys(chosen or [])) or [row.id for row in registry.contributors(session)]
-    sources: list[Source] = []
-    for name in names:
-        registry.contributor(session, name)
-        parts: list[Source] = []
-        for dataset in registry.datasets(session, name):
-            if registry.had_consent(session, dataset.fingerprint, now):
-                parts.append(_source(books, dataset))
-            else:
-                warn(f"left out, not consented to: dataset {dataset.fingerprint[:12]} ({dataset.name}) of {name}")
-        if parts:
-            paths = tuple(path for part in parts for path in part.paths)
-            fingerprints = tuple(found for part in parts for found in part.fingerprints)
-            sources.append(Datasets(name, paths, fingerprints, parts=tuple(parts)))
-        elif chosen:
-            raise NoConsentedDataError(name)
-    if not sources:
+def _sources(books: Ledger, chosen: Sequence[str] | None, named: Sequence[str], share: float | None) -> list[Source]:
+    """Every player's consented datasets, as they were registered: of the chosen contributors, or of all."""
+    index = None if share is None or not proportion(share) else RecordIndex()
+    with books.reading() as session:
+        everybody = [row.id for row in registry.contributors(session)]
+        asked = named_players(session, chosen or everybody, named)
+        rows = consented_datasets(session, books, [name for names in asked.values() for name in names])
+    for player, names in asked.items():
+        for name in names:
+            if name not in rows and (chosen or player in named):
+                raise NoConsentedDataError(name)  # a group would pay them all the same
+    players = {player: names for player, names in asked.items() if names[0] in rows}
+    if not players:
         raise NoConsentedDataError(None)
-    return sources
-
-
-def _source(books: Ledger, dataset: Dataset) -> Source:
-    paths = tuple(located_path(path, books) for path in dataset.paths)
-    source = Source(dataset.contributor, paths, (dataset.fingerprint,), dataset.text_field, dataset.encoding)
-    what = f"dataset {dataset.fingerprint[:12]} of {dataset.contributor!r}"
-    _check_unchanged(what, paths, dataset.fingerprint, source.records())
-    return source
-
-
-def _tasks(books: Ledger, rows: Sequence[ObjectiveTask]) -> list[TaskSource]:
-    weights = registry.task_weights(rows)
-    tasks = []
-    for row in rows:
-        paths = tuple(located_path(path, books) for path in row.paths)
-        task = TaskSource(row.task, paths, float(weights[row.task]), row.fingerprint, row.text_field, row.encoding)
-        _check_unchanged(f"task {row.task!r} of objective {row.objective!r}", paths, row.fingerprint, task.records())
-        tasks.append(task)
-    return tasks
-
-
-def _check_unchanged(what: str, paths: Sequence[Path], registered: str, read: Iterable[str]) -> None:
-    found = fingerprint_records(watched(read, str(paths[0])))
-    if found.fingerprint != registered:
-        raise ChangedDataError(what, paths[0], registered, found.fingerprint)
+    parts: dict[str, list[Source]] = {}
+    for player, names in players.items():
+        for name in names:
+            watch = iter if index is None else partial(index.watching, player)
+            parts[name] = [dataset_source(books, dataset, watch) for dataset in rows[name]]
+    if index is not None and share is not None:
+        players = join_duplicates(books, index, share, players)
+    return [Datasets.of(player, [part for name in names for part in parts[name]]) for player, names in players.items()]
