@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from typing import Any
 
@@ -19,19 +18,22 @@ BALANCE_DIGITS = 97  # of sums: as many of the largest amount as a 64-bit counte
 def encode(value: int, digits: int = DIGITS) -> str:
     """Text that sorts as the number does: ``p`` and 78 digits, or ``n`` and the digits' complement to 10**78."""
     bound: int = 10**digits
-    if not -bound < value < bound:
-        raise AmountError(str(value), f"has more than {digits} digits")
+    if type(value) is not int or not -bound < value < bound:
+        raise AmountError(str(value), f"is no whole number of at most {digits} digits")
     return f"p{value:0{digits}d}" if value >= 0 else f"n{bound + value:0{digits}d}"
 
 
 def decode(stored: object, digits: int = DIGITS) -> int:
     """The number that a database holds, as text or NUMERIC. Raises `StoredAmountError` for anything else."""
-    if isinstance(stored, Decimal) and stored == stored.to_integral_value():
-        return int(stored)
-    if isinstance(stored, str) and re.fullmatch(f"[np][0-9]{{{digits}}}", stored):
-        number = int(stored[1:])
-        if stored[0] == "p" or number:
-            return number if stored[0] == "p" else number - 10**digits
+    if isinstance(stored, str):
+        sign, number = stored[:1], stored[1:]
+        if sign in ("p", "n") and len(number) == digits and number.isascii() and number.isdecimal():
+            if sign == "p":
+                return int(number)
+            if number.strip("0"):  # nothing has one form only
+                return int(number) - 10**digits
+    elif isinstance(stored, Decimal) and stored.is_finite() and stored == stored.to_integral_value():
+        return int(stored)  # a server's NUMERIC may also hold NaN, which is above zero there
     raise StoredAmountError(str(stored))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import bindparam, func, insert, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import make_transient_to_detached
@@ -37,6 +37,8 @@ REVERSAL = "reversal"
 LONGEST_TEXT = 2000  # bytes of UTF-8 that a server's index takes
 _REGISTRY_KINDS = frozenset(row.entry_kind for row in REGISTRY)
 _ROWS = 10_000  # of one insert
+_HEAD = select(Head.count, Head.hash)
+_RECORDED_AT = select(Entry.recorded_at).where(Entry.sequence == bindparam("entry"))
 
 
 @dataclass(frozen=True)
@@ -80,22 +82,17 @@ def post(
     texts = [(contributor, canonical(part)) for contributor, part in said]
     content = content_hash(request, root_of(part_leaf(*part) for part in texts), root_of(map(posting_leaf, lines)))
     made = _next(session, request, key, content)
-    earlier = _claim(session, made)
-    if earlier is not None:
-        if earlier.content != content:
-            raise IdempotencyConflictError(key, earlier.sequence)
-        return Posted(earlier, repeated=True)
-    numbered = ((number, *text) for number, text in enumerate(texts, start=1))
-    columns = ("entry", "number", "contributor", "payload")
-    _insert(session, Part, (dict(zip(columns, (made.sequence, *row), strict=True)) for row in numbered))
-    for batch in batches(enumerate(lines, start=1), accounts.BATCH):
-        _insert(session, Posting, _postings(session, made.sequence, batch))
-    if made.sequence == 1:
-        session.add(Head(id=1, count=1, hash=made.hash))
-        session.flush()
-    else:
-        session.exec(update(Head).values(count=made.sequence, hash=made.hash))
-    return Posted(made, repeated=False)
+    with session.connection().begin_nested():  # a refusal leaves nothing behind, whatever is made of it
+        earlier = _claim(session, made)
+        if earlier is None:
+            _write(session, made, texts, lines)
+    if earlier is None:
+        make_transient_to_detached(made)
+        session.add(made)  # as a row that is stored already
+        return Posted(made, repeated=False)
+    if earlier.content != content:
+        raise IdempotencyConflictError(key, earlier.sequence)
+    return Posted(earlier, repeated=True)
 
 
 def reverse(
@@ -175,7 +172,7 @@ def parts_of(session: Session, sequence: int, contributor: str | None = None) ->
 
 def head(session: Session) -> tuple[int, str]:
     """How many entries there are, and the last one's hash: what an outside checkpoint should keep."""
-    row = session.exec(select(Head.count, Head.hash)).first()
+    row = session.connection().execute(_HEAD).first()
     return (row[0], row[1]) if row else (0, GENESIS)
 
 
@@ -213,11 +210,12 @@ def _check_lines(kind: str, lines: Sequence[Line]) -> None:
 def _next(session: Session, request: Request, key: str, content: str) -> Entry:
     """The entry that comes after the last one, not stored yet."""
     # Locking the head makes writers queue up, on servers too (`Ledger.writing` has done so before anything was read).
-    last = session.exec(select(Head.count, Head.hash).with_for_update()).first()
+    session.flush()
+    last = session.connection().execute(_HEAD.with_for_update()).first()
     sequence, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
     recorded_at = format_instant(session.info["clock"]())
     if last:  # entries are recorded in order, also where the clock went back
-        before = session.exec(select(Entry.recorded_at).where(Entry.sequence == last[0])).one()
+        before = session.connection().execute(_RECORDED_AT, {"entry": last[0]}).scalar_one()
         recorded_at = max(recorded_at, before)
     event_at = _event_at(session, request.kind, request.stated_at, recorded_at)
     return Entry(
@@ -255,11 +253,21 @@ def _claim(session: Session, made: Entry) -> Entry | None:
             if by_key(session, made.key) is None:
                 raise
             claimed = False
-    if not claimed:
-        return by_key(session, made.key)
-    make_transient_to_detached(made)
-    session.add(made)  # as a row that is stored already
-    return None
+    return None if claimed else by_key(session, made.key)
+
+
+def _write(session: Session, made: Entry, parts: Iterable[tuple[str, str]], lines: Iterable[Line]) -> None:
+    rows: Iterator[dict[str, Any]] = (
+        {"entry": made.sequence, "number": number, "contributor": contributor, "payload": payload}
+        for number, (contributor, payload) in enumerate(parts, start=1)
+    )
+    _insert(session, Part, rows)
+    for batch in batches(enumerate(lines, start=1), accounts.BATCH):
+        _insert(session, Posting, _postings(session, made.sequence, batch))
+    if made.sequence == 1:
+        _insert(session, Head, [{"id": 1, "count": 1, "hash": made.hash}])
+    else:
+        session.connection().execute(update(Head), {"count": made.sequence, "hash": made.hash})
 
 
 def _postings(session: Session, sequence: int, numbered: Sequence[tuple[int, Line]]) -> Iterator[dict[str, Any]]:
