@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from attribution.errors import RecordError
 from attribution.record import SCORES
 from attribution.scores import ScoreWriter
-from ledger import journal, registry, valuation
+from ledger import balances, journal, registry, valuation
 from ledger.checks.runs import RECORD, run_faults
 from ledger.database import Ledger
 from ledger.errors import (
@@ -128,15 +127,6 @@ def test_sampled_values_are_booked_with_their_standard_errors(staffed: Ledger, t
         assert list(run_faults(session)) == []
         (run,) = statement(session, "alice").runs
     assert run.standard_error == 312_500_000_000
-
-
-def test_an_entry_from_before_there_were_standard_errors_is_read(staffed: Ledger, book: Book) -> None:
-    with staffed.writing() as session:
-        found = book(session, {"alice": 0.5}).valuation
-    stated = valuation.payload(found, "run-1")
-    for part in stated["contributors"]:
-        del part["standard_error"]
-    assert valuation.read_payload(json.dumps(stated)) == found
 
 
 def test_the_same_record_again_returns_the_first_entry(staffed: Ledger, tmp_path: Path) -> None:
