@@ -17,13 +17,17 @@ from ledger.errors import (
     SignatureError,
     StatementFormatError,
 )
+from ledger.facts import Fact, Facts
+from ledger.personal import Opening
 from ledger.proofs import log
 from ledger.proofs.carrying import carry
-from ledger.proofs.checkpoint import Checkpoint, sign, unverified_checkpoint
-from ledger.proofs.note import SignerKey
+from ledger.proofs.checkpoint import Checkpoint, open_checkpoint, sign, unverified_checkpoint
+from ledger.proofs.note import SignerKey, VerifierKey
+from ledger.proofs.proved_entry import ProvedEntry
 from ledger.proofs.verification import Verified, verify_statement
-from ledger.statement import statement
+from ledger.statement import restate, statement
 from tests.ledger.proofs.conftest import PEOPLE, World
+from tests.ledger.proofs.test_tree import VECTORS
 
 Statements = dict[str, dict[str, Any]]
 SIZES = ("parts_count", "postings_count")  # not committed to: RFC 6962 proves a place in a tree, not how large that is
@@ -76,6 +80,16 @@ def test_every_figure_of_every_statement_follows_from_what_it_carries(world: Wor
         assert found.postings == sum(len(entry["postings"]) for entry in document["proofs"]["entries"])
 
 
+def test_a_statement_that_was_handed_out_verifies_for_ever() -> None:
+    """Carol's, of the example, as it was made once: what cannot be verified any more breaks every one that is kept."""
+    golden = json.loads((VECTORS / "statement.json").read_text())
+    text, key = json.dumps(golden["statement"]), VerifierKey.parse(golden["verifier_key"])
+    kept = open_checkpoint(golden["older"], key)
+    assert verify_statement(text, key=key, kept=kept).faults == ()
+    assert (kept.size, golden["statement"]["entries"]) == (25, 40)
+    assert golden["statement"]["balances"][0]["payable"] == "0.000000000000000002"
+
+
 def test_the_example_shows_what_it_is_to_prove(told: World, statements: Statements) -> None:
     alice, bob, dora = (statements[name] for name in ("alice", "bob", "dora"))
     assert len(alice["runs"]) == 3
@@ -100,6 +114,15 @@ def test_a_changed_figure_anywhere_is_found_and_named(told: World, statements: S
         whole = {"contributor": "registered", "name_salt": "name", "head": "head"}.get(str(path[0]), named(path))
         assert any(whole in fault for fault in found.faults), (path, found.faults)
     assert len(figures) >= 10
+
+
+def test_values_of_another_type_are_other_values(told: World, statements: Statements) -> None:
+    run = statements["alice"]["runs"][0]
+    run["complete"], run["rows"] = 1, float(run["rows"])
+    assert [fault.partition(" is ")[0] for fault in verify(told, statements["alice"]).faults] == [
+        "runs[0].complete",
+        "runs[0].rows",
+    ]
 
 
 def test_a_figure_left_out_or_added_is_found_and_named(told: World, statements: Statements) -> None:
@@ -165,6 +188,96 @@ def test_an_entry_that_speaks_of_somebody_else_is_found(told: World, statements:
     document["proofs"]["entries"] = sorted(entries, key=lambda entry: entry["sequence"])
     wanted = f"entry {foreign['sequence']}: this {kind} is not registered for 'carol'"
     assert wanted in verify(told, document).faults
+
+
+# A liar makes the statement fit the proofs, however these were changed; what then gives it away is the proofs alone.
+
+
+def fitted(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with a statement made from whatever its proofs show, checked or not."""
+    shown = [ProvedEntry.model_validate(entry) for entry in document["proofs"]["entries"]]
+    facts = tuple(
+        Fact(
+            **{name: getattr(entry, name) for name in ("sequence", "kind", "subject", "recorded_at", "event_at")},
+            **{name: getattr(entry, name) for name in ("reason", "reference", "reverses")},
+            payload=json.loads(entry.payload or "{}"),
+            parts=tuple(json.loads(part.payload) for part in entry.parts),
+            lines=tuple(posting.line for posting in entry.postings),
+        )
+        for entry in shown
+    )
+    name = Opening(document["name"], document["name_salt"])
+    told = Facts(document["contributor"], document["entries"], document["head"], facts)
+    made = restate(told, made_at=document["made_at"], name=name).as_json()
+    return json.loads(json.dumps(made | {"proofs": document["proofs"]}))  # type: ignore[no-any-return]
+
+
+def entry_with(document: dict[str, Any], kind: str) -> dict[str, Any]:
+    """An entry of a kind that posts to the contributor's accounts and is neither valuation nor settlement."""
+    return next(entry for entry in document["proofs"]["entries"] if entry["kind"] == kind and entry["postings"])
+
+
+def test_a_statement_that_fits_its_proofs_is_what_was_made(told: World, statements: Statements) -> None:
+    for document in statements.values():
+        assert fitted(document) == document
+        assert verify(told, fitted(document)).ok
+
+
+def test_a_posting_counted_twice_is_found_though_the_figures_fit(told: World, statements: Statements) -> None:
+    document = statements["alice"]
+    entry = entry_with(document, "conversion")
+    entry["postings"] = [entry["postings"][0], *entry["postings"]]
+    (fault,) = [fault for fault in verify(told, fitted(document)).faults if "out of order" in fault]
+    assert fault.startswith(f"entry {entry['sequence']}: its postings")
+
+
+def test_a_posting_counted_twice_at_another_place_is_found_though_the_figures_fit(
+    told: World, statements: Statements
+) -> None:
+    """Whatever place and number of postings is claimed: a path of hashes leads to one place in a tree of one size."""
+    document = statements["alice"]
+    entry = entry_with(document, "conversion")
+    one = entry["postings"][0]
+    for count in range(1, 9):
+        entry["postings_count"] = count
+        for index in range(count):
+            if index != one["index"]:
+                entry["postings"] = sorted([one, {**one, "index": index}], key=lambda row: row["index"])
+                assert not verify(told, fitted(document)).ok, (index, count)
+
+
+def test_anothers_posting_is_not_the_contributors_though_the_figures_fit(told: World, statements: Statements) -> None:
+    with told.books.reading() as session:
+        now = unverified_checkpoint(statements["bob"]["proofs"]["checkpoint"])
+        theirs = carry(session, "alice", statements["bob"]["proofs"]["checkpoint"], now).model_dump(mode="json")
+    document = statements["bob"]
+    document["proofs"]["entries"] = sorted(
+        [*document["proofs"]["entries"], entry_with({"proofs": theirs}, "conversion")],
+        key=lambda entry: entry["sequence"],
+    )
+    document["proofs"]["entries"] += [entry for entry in theirs["entries"] if '"USD"' in (entry["payload"] or "")]
+    document["proofs"]["entries"].sort(key=lambda entry: entry["sequence"])
+    faults = verify(told, fitted(document)).faults
+    assert any("'payable:alice' is no account of 'bob'" in fault for fault in faults)
+
+
+def test_an_amount_changed_in_a_posting_and_its_figures_is_found(told: World, statements: Statements) -> None:
+    document = statements["alice"]
+    entry = entry_with(document, "conversion")
+    entry["postings"][0]["amount"] += "0"
+    assert any(
+        f"entry {entry['sequence']}: posting" in fault and "not in it as it is shown" in fault
+        for fault in verify(told, fitted(document)).faults
+    )
+
+
+def test_a_payload_is_shown_or_hidden_but_not_both(told: World, statements: Statements) -> None:
+    document = statements["alice"]
+    for entry in document["proofs"]["entries"]:
+        shown, hidden = entry["payload"], entry["payload_sha256"]
+        for entry["payload"], entry["payload_sha256"] in ((None, None), (shown or "{}", hidden or "0" * 64)):
+            assert any("its payload" in fault for fault in verify(told, document).faults)
+        entry["payload"], entry["payload_sha256"] = shown, hidden
 
 
 def test_a_posting_hidden_together_with_its_figures_contradicts_the_part(told: World, statements: Statements) -> None:
