@@ -64,8 +64,8 @@ def settle(session: Session, runs: str | Sequence[str], terms: Terms, *, dry_run
         registry.use_asset(session, terms.asset)
     as_of = moment(session)
     outcome = compute(total(worths), terms, standing(session, worths, terms, as_of))
-    outcome.lines(terms.asset.code)  # refuses what the books could not hold, in a dry run too
     if dry_run:
+        outcome.lines(terms.asset.code)  # refuses what the books could not hold
         return Settled(scope, terms, outcome, None, repeated=False)
     settlement = _book(session, scope, len(made) + 1, as_of, terms, outcome)
     return Settled(scope, terms, outcome, settlement, repeated=False)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from ledger import journal
 from ledger.errors import TermsError
-from ledger.models import Run
+from ledger.models import Part, Run
 from ledger.policies.terms import Worth
 from ledger.scope import Scope
 
@@ -52,12 +52,12 @@ def _run_worth(session: Session, identity: str, task: str | None) -> RunWorth:
     place = None if task is None else _place(head, identity, task)
     whole = head if place is None else head["tasks"][place]
     values, datasets = {}, {}
-    for part in journal.parts_of(session, run.entry):
-        said = json.loads(part.payload)
-        values[part.contributor] = int(said["value"] if place is None else said["task_values"][place])
+    query = select(Part.contributor, Part.payload).where(Part.entry == run.entry).order_by(col(Part.number))
+    for contributor, payload in session.exec(query.execution_options(yield_per=1000)):
+        said = json.loads(payload)
+        values[contributor] = int(said["value"] if place is None else said["task_values"][place])
         if said["datasets"] or said["rows"]:
-            datasets[part.contributor] = said["datasets"]
-        session.expunge(part)
+            datasets[contributor] = said["datasets"]
     return RunWorth(
         run=identity,
         entry=run.entry,

@@ -59,7 +59,7 @@ def test_an_example_of_the_page_leaves_the_money_where_it_says(
         ok(command, *words)
     with Ledger.open(tmp_path / "ghostledger.db") as books, books.reading() as session:
         found = {total.account: total.balance for total in balances.totals(session) if total.commodity != NAT}
-    stated = {row["account"]: round(float(row["amount"]) * 100) for row in ROW.finditer(rows)}
+    stated = {row["account"]: int(row["amount"].replace(".", "")) for row in ROW.finditer(rows)}
     assert {account: amount for account, amount in found.items() if amount} == stated
     assert ok("audit --json").json["ok"]
 
