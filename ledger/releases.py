@@ -7,14 +7,13 @@ stopping payments was agreed, whoever is stopped at that moment waits on.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from sqlmodel import Session, col, select
 
-from ledger import holds
-from ledger.canonical import canonical, sha256
+from ledger import accounts, holds, journal
 from ledger.estates import estates
 from ledger.holds import Change
 from ledger.instants import parse_instant
@@ -36,39 +35,33 @@ class Released:
 
     entry: int | None
     holds: list[tuple[Hold, int]]
+    kept: list[tuple[Hold, str]]  # due, and left where they are; and why
 
 
 def release(session: Session, at: date | datetime | str | None = None, *, dry_run: bool = False) -> Released:
     """Make payable whatever is due at an instant, or now. Asking again releases nothing more.
 
-    Raises `InstantError`, and `FutureEventError` for an instant that has not come.
+    What would touch a frozen or closed account is kept, so that it does not keep back the others. Raises
+    `InstantError`, and `FutureEventError` for an instant that has not come.
     """
     instant = moment(session) if at is None else parse_instant(at)
     due = list(due_at(session, instant))
-    if dry_run or not due:
-        return Released(None, due)
-    payees = estates(session)
-    owners = {hold.id: hold.destination.partition(":")[2] for hold, _ in due}
-    destinations = {
-        hold.id: [
-            (f"payable:{payee}", part)
-            for payee, part in split(left, owners[hold.id], payees.get(owners[hold.id], {})).items()
-            if part
-        ]
-        for hold, left in due
-    }
-    # The same holds cannot be released twice, so they name the request.
-    digest = sha256(canonical([[hold.id, str(left)] for hold, left in due]).encode())
+    destinations = _destinations(session, due)
+    kept = _shut(session, due, destinations)
+    left_alone = {hold.id for hold, _ in kept}
+    released = [(hold, left) for hold, left in due if hold.id not in left_alone]
+    if dry_run or not released:
+        return Released(None, released, kept)
     posted = holds.change(
         session,
-        [Change(hold.id, holds.POSTED, left) for hold, left in due],
+        [Change(hold.id, holds.POSTED, left) for hold, left in released],
         kind=KIND,
         subject=instant,
-        key=f"{KIND}:{digest}",
+        key=f"{KIND}:{journal.head(session)[0] + 1}",  # whoever asks again finds nothing due
         event_at=None if at is None else instant,
         destinations=destinations,
     )
-    return Released(posted.entry.sequence, due)
+    return Released(posted.entry.sequence, released, kept)
 
 
 def due_at(session: Session, instant: str) -> Iterator[tuple[Hold, int]]:
@@ -83,6 +76,28 @@ def due_at(session: Session, instant: str) -> Iterator[tuple[Hold, int]]:
         for hold, left in sorted(found, key=lambda one: one[0].id):
             if hold.destination.partition(":")[2] not in waiting:
                 yield hold, left
+
+
+def _destinations(session: Session, due: Iterable[tuple[Hold, int]]) -> dict[int, list[tuple[str, int]]]:
+    """Where each hold goes: to its contributor, or to those who are paid in their stead by now."""
+    payees, found = estates(session), {}
+    for hold, left in due:
+        owner = hold.destination.partition(":")[2]
+        shared = split(left, owner, payees.get(owner, {}))
+        found[hold.id] = [(f"payable:{payee}", part) for payee, part in shared.items() if part]
+    return found
+
+
+def _shut(
+    session: Session, due: Iterable[tuple[Hold, int]], destinations: Mapping[int, Iterable[tuple[str, int]]]
+) -> list[tuple[Hold, str]]:
+    keys = {
+        hold.id: [(name, hold.commodity) for name in (hold.account, *(to for to, _ in destinations[hold.id]))]
+        for hold, _ in due
+    }
+    shut = accounts.shut(session, (key for own in keys.values() for key in own))
+    first = {id: next((key for key in own if key in shut), None) for id, own in keys.items()}
+    return [(hold, f"{key[0]} is {shut[key]}") for hold, _ in due if (key := first[hold.id]) is not None]
 
 
 def _waiting(session: Session, entry: int, instant: str) -> set[str]:

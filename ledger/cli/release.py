@@ -36,24 +36,28 @@ def release(
     with Ledger.open(ledger) as books:
         if dry_run:
             with books.reading() as session:
-                entry, found = _release(session, at, dry_run=True)
+                entry, found, kept = _release(session, at, dry_run=True)
         else:
-            entry, found = books.transact(lambda session: _release(session, at, dry_run=False))
+            entry, found, kept = books.transact(lambda session: _release(session, at, dry_run=False))
     if as_json:
-        say_json({"entry": entry, "dry_run": dry_run, "released": found})
+        say_json({"entry": entry, "dry_run": dry_run, "released": found, "kept": kept})
         return
     columns = ["hold", "purpose", "contributor", "asset", "amount", "release_at"]
     if found:
         table(None, columns, [[row[name] or "" for name in columns] for row in found], right={"amount"})
+    for one in kept:
+        say(f"hold {one['hold']} is kept: {one['why']}")
     booked = f"released by entry {entry}" if entry else "nothing is booked"
     say(f"{len(found):,} due; {booked}")
 
 
-def _release(session: Session, at: str | None, *, dry_run: bool) -> tuple[int | None, list[dict[str, Any]]]:
+def _release(
+    session: Session, at: str | None, *, dry_run: bool
+) -> tuple[int | None, list[dict[str, Any]], list[dict[str, Any]]]:
     released = release_due(session, at, dry_run=dry_run)
     assets = {hold.commodity for hold, _ in released.holds}
     exponents = {code: session.get_one(Commodity, code).exponent for code in assets}
-    return released.entry, [
+    found = [
         {
             "hold": hold.id,
             "purpose": hold.purpose,
@@ -64,3 +68,4 @@ def _release(session: Session, at: str | None, *, dry_run: bool) -> tuple[int | 
         }
         for hold, left in released.holds
     ]
+    return released.entry, found, [{"hold": hold.id, "why": why} for hold, why in released.kept]

@@ -1,0 +1,62 @@
+"""What the other tests here have found, each as the claim that it broke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlmodel import Session
+
+from ledger import accounts, balances, bookkeeping, holds, releases, settlement
+from ledger.audit import audit
+from ledger.database import Ledger
+from ledger.errors import AssetError, UnknownContributorError
+from ledger.money import Amount
+from ledger.policies import Holdback
+from ledger.policies.terms import Terms
+from ledger.valuation import Booked
+
+Book = Callable[..., Booked]
+
+
+def held_back(session: Session, book: Book, **values: float) -> None:
+    """A settlement of 100 EUR of which a tenth is held back until yesterday."""
+    agreed = Terms("pool", Amount.parse("100.00 EUR"), policies=(Holdback(1000, "2026-03-01"),))
+    settlement.settle(session, book(session, values).run.id, agreed)
+
+
+def test_a_release_that_was_reversed_can_be_made_again(staffed: Ledger, book: Book) -> None:
+    with staffed.writing() as session:
+        held_back(session, book, alice=1.0)
+        first = releases.release(session)
+        assert first.entry is not None
+        holds.reverse(session, first.entry, "too early")
+        assert balances.balance(session, "holdback:alice", "EUR") == 1000
+        again = releases.release(session)
+        assert again.entry not in (None, first.entry)
+        assert balances.balance(session, "payable:alice", "EUR") == 10_000
+        assert audit(session).ok
+
+
+def test_a_frozen_account_keeps_back_no_release_but_its_own(staffed: Ledger, book: Book) -> None:
+    with staffed.writing() as session:
+        held_back(session, book, alice=0.5, bob=0.5)
+        bookkeeping.freeze(session, "payable:bob", "EUR", "suspicion")
+        released = releases.release(session)
+        assert [hold.account for hold, _ in released.holds] == ["holdback:alice"]
+        assert [(hold.account, why) for hold, why in released.kept] == [("holdback:bob", "payable:bob is frozen")]
+        assert balances.balances(session, "payable:alice") == {"EUR": 5000}
+        assert balances.balances(session, "holdback:bob") == {"EUR": 500}
+
+
+@pytest.mark.parametrize(
+    ("name", "commodity", "error"),
+    [("payable:nobody", "nat", UnknownContributorError), ("payable:alice", "XYZ", AssetError)],
+)
+def test_an_account_is_opened_for_somebody_in_something(
+    staffed: Ledger, name: str, commodity: str, error: type[Exception]
+) -> None:
+    with staffed.writing() as session:
+        with pytest.raises(error):
+            bookkeeping.open_account(session, name, commodity, floor=None, reason="test")
+        assert accounts.state(session, name, commodity) == "open"
