@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -214,3 +215,26 @@ def test_a_leaf_changed_before_the_older_size_breaks_consistency_and_one_added_a
 def test_what_lies_outside_the_tree_is_not_proved(indices: list[int], older: list[int]) -> None:
     with pytest.raises(TreeSizeError, match="3 leaves"):
         tree.prove(hashes(3), indices, older)
+
+
+def test_a_proof_of_the_wrong_length_is_refused_for_that() -> None:
+    proved = tree.prove(hashes(11), [4], [6])
+    path, continued, root, older = proved.inclusion[4], proved.consistency[6], proved.root, tree.root(hashes(6))
+    for wrong, reason in ((path[:-1], "too short"), ((*path, root), "too long"), ((), "too short")):
+        with pytest.raises(InclusionProofError, match=reason):
+            tree.verify_inclusion(4, 11, hashes(11)[4], wrong, root)
+    for wrong, reason in ((continued[:-1], "too short"), ((*continued, root), "too long"), ((), "too short")):
+        with pytest.raises(ConsistencyProofError, match=reason):
+            tree.verify_consistency(6, 11, older, root, wrong)
+
+
+def test_proofs_of_many_leaves_are_made_in_memory_that_does_not_grow_with_the_log() -> None:
+    def peak(size: int) -> int:
+        tracemalloc.start()
+        try:
+            tree.prove((number.to_bytes(32, "big") for number in range(size)), range(0, 1024, 64), [1000])
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(2**15) < 1.5 * peak(2**11)
