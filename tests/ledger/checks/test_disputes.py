@@ -1,14 +1,13 @@
 from collections.abc import Callable
 
 import pytest
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from ledger import disputes, estates, holds, journal, registry
 from ledger.checks import dispute_faults
 from ledger.database import Ledger
 from ledger.holds import Change, NewHold
-from ledger.lines import credit, debit
-from ledger.models import Dispute, Hold, Resolution
+from ledger.models import Dispute, Resolution
 from tests.ledger.test_disputes import EVIDENCE, claim, settled
 
 
@@ -130,12 +129,3 @@ def test_what_is_wrong_with_a_dispute_is_named(
         wrong(session, settled(session, bob=500))
         found = faults(session)
         assert any(all(word in fault for word in words) for fault in found), found
-
-
-def test_every_fault_above_has_a_dispute_in_it_or_a_hold(staffed: Ledger) -> None:
-    with staffed.writing() as session:
-        held_for_nobody(session, settled(session, bob=500))
-        lines = [debit("disputed:bob", "EUR", 100), credit("payable:bob", "EUR", 100)]
-        journal.post(session, kind=disputes.ENDED, subject="bob", key="an end", payload={}, lines=lines)
-        (hold,) = session.exec(select(Hold)).all()
-        assert [hold.purpose, len(faults(session))] == ["dispute", 2]

@@ -9,6 +9,7 @@ from tests.ledger.cli.conftest import Run, write
 
 def test_init_makes_a_ledger_with_its_tolerance(ok: Run, tmp_path: Path) -> None:
     made = ok("init --tolerance 0.005 --json").json
+    assert made.pop("origin").startswith("ghostledger/")
     assert made == {"ledger": str(tmp_path / "ghostledger.db"), "tolerance": "0.005"}
     assert ok("audit --json").json["ok"]
 
