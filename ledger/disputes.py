@@ -64,8 +64,9 @@ def open_dispute(
         if name is not None:
             registry.contributor(session, name)
     _refuse(session, row)
-    made = registry.register(session, row, key=key, reason=reason)
-    holds.open_hold(session, hold_of(made), key=hold_key(made.entry), reason=reason)
+    with session.begin_nested():  # both or neither, whatever is made of a refusal
+        made = registry.register(session, row, key=key, reason=reason)
+        holds.open_hold(session, hold_of(made), key=hold_key(made.entry), reason=reason)
     return made
 
 
@@ -87,17 +88,18 @@ def resolve(session: Session, entry: int, outcome: str, reason: str, *, key: str
         return decided
     if decided is not None:
         raise DisputeError(f"dispute {entry} was resolved by entry {decided.entry} already, by another request")
-    made = registry.register(session, row, key=key, reason=reason)
     held = hold_row(session, found)
-    holds.change(
-        session,
-        [Change(held.id, holds.POSTED if outcome == CLAIMANT else holds.VOIDED)],
-        kind=ENDED,
-        subject=found.claimant,
-        key=end_key(entry),
-        reason=reason,
-        destinations={held.id: claimants_part(session, found)} if outcome == CLAIMANT else None,
-    )
+    with session.begin_nested():
+        made = registry.register(session, row, key=key, reason=reason)
+        holds.change(
+            session,
+            [Change(held.id, holds.POSTED if outcome == CLAIMANT else holds.VOIDED)],
+            kind=ENDED,
+            subject=found.claimant,
+            key=end_key(entry),
+            reason=reason,
+            destinations={held.id: claimants_part(session, found)} if outcome == CLAIMANT else None,
+        )
     return made
 
 

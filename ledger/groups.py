@@ -46,9 +46,10 @@ def create_group(session: Session, id: str, members: Iterable[str] | Mapping[str
         return known
     if session.get(Contributor, id) is not None:
         raise DuplicateError("contributor", id)
-    registry.add_contributor(session, id)
-    made = registry.register(session, row)
-    set_estate(session, id, parts, reason=f"members of group {id}")
+    with session.begin_nested():  # all three or none, whatever is made of a refusal
+        registry.add_contributor(session, id)
+        made = registry.register(session, row)
+        set_estate(session, id, parts, reason=f"members of group {id}")
     return made
 
 

@@ -4,10 +4,11 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
-from ledger import balances, disputes, estates, holds, journal, registry
+from ledger import balances, bookkeeping, disputes, estates, holds, journal, registry
 from ledger.database import Ledger
 from ledger.errors import (
     AccountLimitError,
+    AccountShutError,
     DisputedAmountError,
     DisputeError,
     IdempotencyConflictError,
@@ -147,6 +148,22 @@ def test_what_is_paid_out_already_cannot_be_disputed_and_what_is_left_is_named(s
         assert "paid out" in str(caught.value)
         claim(session, settlement, "0.80 EUR")
         assert cents(session, "payable:bob", "disputed:bob") == [0, 80]
+
+
+def test_a_frozen_account_refuses_a_dispute_and_its_end_and_nothing_is_left_of_either(staffed: Ledger) -> None:
+    with staffed.writing() as session:
+        settlement = settled(session, bob=500)
+        opened = claim(session, settlement)
+        bookkeeping.freeze(session, "payable:bob", "EUR", "a court order")
+        before = journal.head(session)
+        for act in (
+            lambda: claim(session, settlement, "2.00 EUR"),
+            lambda: disputes.resolve(session, opened.entry, "respondent", "decided"),
+        ):
+            with pytest.raises(AccountShutError):
+                act()
+        assert (journal.head(session), disputes.disputes(session)) == (before, [opened])
+        assert disputes.resolution_of(session, opened.entry) is None
 
 
 def test_what_another_settlement_gave_does_not_stand_in(staffed: Ledger) -> None:
