@@ -37,6 +37,7 @@ def close(session: Session, name: str, commodity: str, sweep_to: str | None, rea
     account holds something and `sweep_to` names no other that could take it. Raises what `journal.post` does.
     """
     found = accounts.account(session, name, commodity)
+    _assert_state(session, name, commodity, "closed", "open")
     for hold in held.open_holds(session, touching=(name, commodity)):
         raise AccountError(name, f"is where hold {hold} lies, comes from or goes to; release or void it first")
     balance = balances.balance(session, name, commodity)
@@ -176,8 +177,12 @@ def remit(
 
 def _change(session: Session, name: str, commodity: str, change: str, needed: str, reason: str) -> AccountChange:
     accounts.account(session, name, commodity)
+    _assert_state(session, name, commodity, change, needed)
+    made = AccountChange(account=name, commodity=commodity, change=change, entry=0)
+    return registry.register(session, made, reason=reason, repeatable=True)
+
+
+def _assert_state(session: Session, name: str, commodity: str, change: str, needed: str) -> None:
     now = accounts.state(session, name, commodity)
     if now != needed:
         raise AccountError(name, f"is {now} in {commodity} and cannot be {change}")
-    made = AccountChange(account=name, commodity=commodity, change=change, entry=0)
-    return registry.register(session, made, reason=reason, repeatable=True)

@@ -31,7 +31,8 @@ def decode(stored: object, digits: int = DIGITS) -> int:
             if sign == "p":
                 return int(number)
             if number.strip("0"):  # nothing has one form only
-                return int(number) - 10**digits
+                bound: int = 10**digits
+                return int(number) - bound
     elif isinstance(stored, Decimal) and stored.is_finite() and stored == stored.to_integral_value():
         return int(stored)  # a server's NUMERIC may also hold NaN, which is above zero there
     raise StoredAmountError(str(stored))

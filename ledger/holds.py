@@ -97,13 +97,14 @@ def hold_all(
     return posted
 
 
-def record(session: Session, entry: int, holds: Iterable[NewHold]) -> list[int]:
+def record(session: Session, entry: int, holds: Iterable[NewHold]) -> range:
     """Add the rows of holds that an entry made, in the order in which it states them; returns their numbers."""
-    first = (session.exec(select(func.max(Hold.id))).one() or 0) + 1
-    made = [{"id": first + place, "entry": entry, **asdict(hold)} for place, hold in enumerate(holds)]
-    for batch in batches(made, _ROWS):
-        session.connection().execute(insert(Hold), batch)
-    return [row["id"] for row in made]
+    first = after = (session.exec(select(func.max(Hold.id))).one() or 0) + 1
+    for batch in batches(holds, _ROWS):
+        rows = [{"id": after + place, "entry": entry, **asdict(hold)} for place, hold in enumerate(batch)]
+        session.connection().execute(insert(Hold), rows)
+        after += len(rows)
+    return range(first, after)
 
 
 # Changing

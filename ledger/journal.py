@@ -13,28 +13,24 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import make_transient_to_detached
 from sqlmodel import Session, col, select
 
-from ledger import accounts, pending
+from ledger import accounts
 from ledger.batches import batches
-from ledger.canonical import GENESIS, Request, canonical, content_hash, entry_hash, part_leaf, posting_leaf, root_of
+from ledger.canonical import GENESIS, Request, entry_hash
 from ledger.errors import (
     AccountLimitError,
     AccountShutError,
-    AmountError,
-    EntryTextError,
     FutureEventError,
     HeldAccountError,
     IdempotencyConflictError,
     ReversalError,
-    UnbalancedEntryError,
     UnknownEntryError,
 )
-from ledger.instants import format_instant, parse_instant
-from ledger.lines import Line, imbalance, merged, mirrored
+from ledger.instants import format_instant
+from ledger.lines import Line, mirrored
 from ledger.models import REGISTRY, Entry, Head, Part, Period, Posting
-from ledger.money import LARGEST_AMOUNT
+from ledger.requests import Ready, ready
 
 REVERSAL = "reversal"
-LONGEST_TEXT = 2000  # bytes of UTF-8 that a server's index takes
 _REGISTRY_KINDS = frozenset(row.entry_kind for row in REGISTRY)
 _ROWS = 10_000  # of one insert
 _HEAD = select(Head.count, Head.hash)
@@ -72,20 +68,24 @@ def post(
     of its accounts `AccountError`, `AssetError`, `UnknownContributorError`, `AccountShutError`, `AccountLimitError`,
     and `HeldAccountError` where it moves what is set aside without saying so (`ledger/pending.py`).
     """
-    _check_texts(kind=kind, subject=subject, key=key, reason=reason, reference=reference)
-    lines = merged(lines)
-    _check_lines(kind, lines)
-    said = [(contributor, dict(part)) for contributor, part in parts]
-    pending.assert_stated(lines, (payload, *(part for _, part in said)))
-    stated_at = None if event_at is None else parse_instant(event_at)
-    request = Request(kind, subject, canonical(dict(payload)), stated_at, reason, reference, reverses)
-    texts = [(contributor, canonical(part)) for contributor, part in said]
-    content = content_hash(request, root_of(part_leaf(*part) for part in texts), root_of(map(posting_leaf, lines)))
-    made = _next(session, request, key, content)
+    asked = ready(
+        kind=kind,
+        subject=subject,
+        key=key,
+        payload=payload,
+        parts=parts,
+        lines=lines,
+        event_at=event_at,
+        reason=reason,
+        reference=reference,
+        reverses=reverses,
+    )
+    content = asked.content
+    made = _next(session, asked.request, key, content)
     with session.connection().begin_nested():  # a refusal leaves nothing behind, whatever is made of it
         earlier = _claim(session, made)
         if earlier is None:
-            _write(session, made, texts, lines)
+            _write(session, made, asked)
     if earlier is None:
         make_transient_to_detached(made)
         session.add(made)  # as a row that is stored already
@@ -187,26 +187,6 @@ def last_balances(
 # Writing
 
 
-def _check_texts(**texts: str | None) -> None:
-    for name, text in texts.items():
-        if text is None:
-            continue
-        if not text.strip():
-            raise EntryTextError(name, text, "must say something")
-        if not text.isprintable() and ("\x00" in text or any("\ud800" <= mark <= "\udfff" for mark in text)):
-            raise EntryTextError(name, text, "holds characters that are not Unicode text")
-        if name != "reason" and len(text.encode()) > LONGEST_TEXT:
-            raise EntryTextError(name, f"{text[:40]}…", f"is longer than {LONGEST_TEXT} bytes")
-
-
-def _check_lines(kind: str, lines: Sequence[Line]) -> None:
-    for line in lines:
-        if type(line.amount) is not int or line.amount > LARGEST_AMOUNT:
-            raise AmountError(str(line.amount), f"{line.account} cannot be moved by more than 2**256 - 1 at once")
-    for commodity, (left, right) in imbalance(lines).items():
-        raise UnbalancedEntryError(kind, commodity, left, right)
-
-
 def _next(session: Session, request: Request, key: str, content: str) -> Entry:
     """The entry that comes after the last one, not stored yet."""
     # Locking the head makes writers queue up, on servers too (`Ledger.writing` has done so before anything was read).
@@ -256,13 +236,13 @@ def _claim(session: Session, made: Entry) -> Entry | None:
     return None if claimed else by_key(session, made.key)
 
 
-def _write(session: Session, made: Entry, parts: Iterable[tuple[str, str]], lines: Iterable[Line]) -> None:
+def _write(session: Session, made: Entry, asked: Ready) -> None:
     rows: Iterator[dict[str, Any]] = (
         {"entry": made.sequence, "number": number, "contributor": contributor, "payload": payload}
-        for number, (contributor, payload) in enumerate(parts, start=1)
+        for number, (contributor, payload) in enumerate(asked.parts, start=1)
     )
     _insert(session, Part, rows)
-    for batch in batches(enumerate(lines, start=1), accounts.BATCH):
+    for batch in batches(enumerate(asked.lines, start=1), accounts.BATCH):
         _insert(session, Posting, _postings(session, made.sequence, batch))
     if made.sequence == 1:
         _insert(session, Head, [{"id": 1, "count": 1, "hash": made.hash}])

@@ -7,9 +7,9 @@ every entry, reversals included: so they always hold what is left of their holds
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, groupby
 from typing import Any
 
 from ledger.accounts import KINDS, Key, kind_of
@@ -17,6 +17,7 @@ from ledger.errors import HeldAccountError, HoldError
 from ledger.lines import Line, credit, debit
 from ledger.models.holds import PURPOSES
 from ledger.money import LARGEST_AMOUNT
+from ledger.spool import ordered
 
 POSTED, VOIDED, EXPIRED, RESTORED = "posted", "voided", "expired", "restored"
 
@@ -81,29 +82,25 @@ def stated_change(
     return said if to is None else said | {"to": [[name, str(amount)] for name, amount in to]}
 
 
-def assert_stated(lines: Iterable[Line], said: Iterable[Mapping[str, Any]]) -> None:
-    """Check that lines move pending accounts by what payload and parts of the entry say. Raises `HeldAccountError`."""
-    moves = stated_moves(said)
-    for line in lines:
-        if is_pending(line.account):
-            wanted = moves.pop((line.account, line.commodity), 0)
-            if -line.signed != wanted:
-                raise HeldAccountError(line.account, line.commodity, -line.signed, wanted)
-    for (account, commodity), wanted in moves.items():
-        if wanted:
-            raise HeldAccountError(account, commodity, 0, wanted)
+def stated_moves(said: Mapping[str, Any]) -> Iterator[tuple[Key, int]]:
+    """What the holds and changes that a payload or a part states add to accounts, smallest units."""
+    for hold in said.get("holds", ()):
+        yield (hold["account"], hold["commodity"]), int(hold["amount"])
+    for change in said.get("hold_changes", ()):
+        sign = 1 if change["change"] == RESTORED else -1
+        yield (change["account"], change["commodity"]), sign * int(change["amount"])
 
 
-def stated_moves(said: Iterable[Mapping[str, Any]]) -> dict[Key, int]:
-    """What the holds and changes that an entry states add to each account, smallest units."""
-    moves: dict[Key, int] = defaultdict(int)
-    for one in said:
-        for hold in one.get("holds", ()):
-            moves[hold["account"], hold["commodity"]] += int(hold["amount"])
-        for change in one.get("hold_changes", ()):
-            sign = 1 if change["change"] == RESTORED else -1
-            moves[change["account"], change["commodity"]] += sign * int(change["amount"])
-    return moves
+def assert_stated(lines: Iterable[Line], moves: Iterable[tuple[Key, int]]) -> None:
+    """Check that lines move pending accounts by what is stated. Raises `HeldAccountError`."""
+    moved = (((line.account, line.commodity), 0, -line.signed) for line in lines if is_pending(line.account))
+    stated = ((key, 1, amount) for key, amount in moves)
+    for (account, commodity), group in groupby(ordered(chain(moved, stated)), key=lambda row: row[0]):
+        sums = [0, 0]
+        for _, which, amount in group:
+            sums[which] += amount
+        if sums[0] != sums[1]:
+            raise HeldAccountError(account, commodity, *sums)
 
 
 def is_pending(account: str) -> bool:
