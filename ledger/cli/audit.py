@@ -9,11 +9,10 @@ import typer
 
 from ledger.audit import Audit
 from ledger.audit import audit as audit_books
-from ledger.cli.files import read_checkpoint
+from ledger.cli.files import read_checkpoint, read_verifier
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
 from ledger.cli.output import say, say_json, table
 from ledger.database import Ledger
-from ledger.proofs.note import VerifierKey
 
 EXAMPLE = "Example: ghostledger audit --json"
 FAILED = 1  # exit code
@@ -27,7 +26,7 @@ def audit(
         Path | None, typer.Option(metavar="FILE", help="A checkpoint that was kept: what it stands for must be there.")
     ] = None,
     verifier_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The key that must have signed the checkpoint.")
+        str | None, typer.Option(metavar="KEY|FILE", help="The verifier key to what must have signed the checkpoint.")
     ] = None,
     ledger: LedgerPlace = DEFAULT_LEDGER,
     as_json: AsJson = False,
@@ -38,7 +37,7 @@ def audit(
     """
     if verifier_key is not None and checkpoint is None:
         raise typer.BadParameter("a key is of a checkpoint; give that with --checkpoint", param_hint="--verifier-key")
-    key = None if verifier_key is None else VerifierKey.parse(verifier_key)
+    key = None if verifier_key is None else read_verifier(verifier_key)
     kept = None if checkpoint is None else read_checkpoint(checkpoint, key)[1]
     with Ledger.open(ledger) as books, books.reading() as session:
         found = audit_books(session, expect_head=expect_head, checkpoint=kept)

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from ledger.errors import ProofError, ProofFileError
+from ledger.errors import KeyFormatError, ProofError, ProofFileError
 from ledger.proofs.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
 from ledger.proofs.note import SignerKey, VerifierKey
 
@@ -63,3 +63,16 @@ def read_checkpoint(path: Path, key: VerifierKey | None = None) -> tuple[str, Ch
         return text, unverified_checkpoint(text) if key is None else open_checkpoint(text, key)
     except ProofError as error:
         raise ProofFileError(str(path), str(error)) from error
+
+
+def read_verifier(given: str) -> VerifierKey:
+    """A verifier key as it is given, or in the file that is named. Raises `KeyFormatError`, `ProofFileError`."""
+    try:
+        return VerifierKey.parse(given)
+    except KeyFormatError:
+        if not Path(given).is_file():
+            raise
+    try:
+        return VerifierKey.parse(read_text(Path(given)).removesuffix("\n"))
+    except KeyFormatError as error:
+        raise ProofFileError(given, str(error)) from error

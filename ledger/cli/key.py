@@ -25,7 +25,7 @@ def key(
     ledger: LedgerPlace = DEFAULT_LEDGER,
     as_json: AsJson = False,
 ) -> None:
-    """Make a private key, and print the verifier key to it, which is for everybody.
+    """Make a private key, and print the verifier key to it, which is for everybody: `> operator.pub` keeps it.
 
     A ledger's checkpoints are signed by keys of its origin's name only.
     """

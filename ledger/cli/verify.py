@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.cli.files import read_checkpoint, read_text
+from ledger.cli.files import read_checkpoint, read_text, read_verifier
 from ledger.cli.options import AsJson
 from ledger.cli.output import say, say_json
 from ledger.errors import ConsistencyProofError, OriginError, ProofError, ProofFileError, SignatureError
-from ledger.proofs.checkpoint import Checkpoint, Continuation, open_checkpoint, unverified_checkpoint
+from ledger.proofs.checkpoint import Checkpoint, Continuation, open_checkpoint
 from ledger.proofs.note import VerifierKey
 from ledger.proofs.verification import Verified, verify_statement
 
@@ -32,16 +32,20 @@ def verify(
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(metavar="VERIFIER_KEY", help="The ledger's public key, as `ghostledger key` printed it."),
+        typer.Option(
+            metavar="KEY|FILE", help="The ledger's verifier key, as `ghostledger key` printed it, or its file."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a file against the ledger's key, a checkpoint that you kept, or both. No ledger and no network is needed.
 
+    A checkpoint alone will do for a statement that was made as of it; what came later is vouched for by the key.
+
     The exit code is 1 where anything does not hold: a figure that does not follow from what is proved, an entry that is
     not in the log, a signature by somebody else, history that was rewritten since your checkpoint.
     """
-    public = None if key is None else VerifierKey.parse(key)
+    public = None if key is None else read_verifier(key)
     kept = None if checkpoint is None else read_checkpoint(checkpoint)[1]
     text = read_text(file)
     try:
@@ -74,9 +78,9 @@ def _found(file: Path, text: str, key: VerifierKey | None, kept: Checkpoint | No
 
 
 def _continuation(proof: Continuation, key: VerifierKey | None, kept: Checkpoint | None) -> dict[str, Any]:
-    if kept is None:
-        raise typer.BadParameter("give the older checkpoint that you kept", param_hint="--checkpoint")
-    newer = unverified_checkpoint(proof.checkpoint) if key is None else open_checkpoint(proof.checkpoint, key)
+    if kept is None or key is None:
+        raise typer.BadParameter("give both the older checkpoint that you kept, --checkpoint, and the ledger's --key")
+    newer = open_checkpoint(proof.checkpoint, key)
     proof.verify(kept, newer)
     return {"ok": True, "what": "continuation", "older": kept.size, **_place(newer), "faults": []}
 

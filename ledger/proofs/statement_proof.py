@@ -71,10 +71,10 @@ def read(text: str | bytes) -> tuple[dict[str, Any], StatementProof]:
 def trusted_checkpoint(
     proofs: StatementProof, key: VerifierKey | None = None, kept: Checkpoint | None = None
 ) -> Checkpoint:
-    """The checkpoint that the proofs lead to, if a key signed it, or it is one that was kept or continues it, or both.
+    """The checkpoint that the proofs lead to: one that a key signed, or that was kept; or one that a key signed and
+    that continues the one that was kept.
 
-    Raises `CheckpointError` where neither is given or the proofs say nothing about the one that was kept, and what
-    `open_checkpoint` and `check_continues` do.
+    Raises `CheckpointError` where that is not so, and what `open_checkpoint` and `check_continues` do.
     """
     if key is None and kept is None:
         raise CheckpointError("nothing vouches for the statement's checkpoint; give a key, or a checkpoint you kept")
@@ -83,13 +83,15 @@ def trusted_checkpoint(
         return found
     if kept.size == found.size:
         check_continues(kept, found, kept.size, ())
-    elif proofs.continues is not None:
-        check_continues(kept, found, proofs.continues.older, tuple(unhex(proofs.continues.path)))
-    else:
+    elif proofs.continues is None:
         raise CheckpointError(
             f"the statement is proved as of {found.size:,} entries, the checkpoint has {kept.size:,}; ask for a "
             "statement with `--older` and that checkpoint, or verify with the newer one"
         )
+    else:
+        check_continues(kept, found, proofs.continues.older, tuple(unhex(proofs.continues.path)))
+        if key is None:  # anybody can add to what is public
+            raise CheckpointError(f"a checkpoint vouches for its own {kept.size:,} entries only; give the key as well")
     return found
 
 

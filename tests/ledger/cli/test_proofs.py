@@ -30,7 +30,8 @@ REFUSALS = [
     ("checkpoint --key operator.key --proof proof.txt", "--older"),
     ("checkpoint --key operator.key --older operator.key", "operator.key: this is no signed note"),
     ("verify march.txt", "--key"),
-    ("verify march.txt --key march.txt", "this is no key"),
+    ("verify march.txt --key march.txt", "march.txt: this is no key"),
+    ("verify march.txt --key nonsense", "this is no key"),
     ("verify march.txt --checkpoint march.txt", "--key"),
     ("verify operator.key --key KEY", "operator.key: this is no signed note"),
     ("verify ghostledger.db --key KEY", "not UTF-8"),
@@ -38,6 +39,8 @@ REFUSALS = [
     ("verify statement.json", "--key or --checkpoint"),
     ("verify statement.json --key KEY", "statement.json: this is no statement with proofs"),
     ("verify proof.txt --key KEY", "--checkpoint"),
+    ("verify proof.txt --checkpoint march.txt", "--key"),
+    ("verify march.txt --key statement.json", "statement.json: this is no key"),
 ]
 
 
@@ -174,7 +177,9 @@ def test_a_truncated_log_is_found_by_its_checkpoint(ok: Run, run: Run, settled: 
 
 
 def test_an_audit_takes_a_checkpoint_and_the_key_that_signed_it(ok: Run, run: Run, settled: str) -> None:
-    assert ok("audit --checkpoint march.txt --json --verifier-key", settled).json["ok"]
+    Path("operator.pub").write_text(f"{settled}\n")
+    for key in (settled, "operator.pub"):
+        assert ok("audit --checkpoint march.txt --json --verifier-key", key).json["ok"]
     assert "checkpoint" in {check["name"] for check in ok("audit --checkpoint march.txt --json").json["checks"]}
     stranger = ok("key stranger.key").out.strip()
     assert (
@@ -198,11 +203,12 @@ def test_a_statement_is_verified_without_the_ledger(
     for name in (path.name, "march.txt"):
         shutil.copy(name, elsewhere)
     monkeypatch.chdir(elsewhere)
-    for trust in (["--key", settled], ["--checkpoint", "march.txt"], ["--key", settled, "--checkpoint", "march.txt"]):
+    Path("operator.pub").write_text(f"{settled}\n")
+    for trust in (["--key", settled], ["--key", "operator.pub"], ["--key", settled, "--checkpoint", "march.txt"]):
         shown = ok("verify alice.json --json", *trust).json
         assert (shown["ok"], shown["contributor"], shown["faults"]) == (True, "alice", [])
     assert "follow from them" in ok("verify alice.json --key", settled).out
-    assert sorted(path.name for path in elsewhere.iterdir()) == ["alice.json", "march.txt"]
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["alice.json", "march.txt", "operator.pub"]
 
 
 def test_what_was_changed_in_a_statement_is_named(run: Run, settled: str, proved: Callable[..., Path]) -> None:
@@ -229,7 +235,7 @@ def test_a_statement_of_another_key_or_history_does_not_hold(
     ok("init --ledger other.db --origin", settled.split("+")[0])
     fill("other.db", json.loads(Path("alice.json").read_text())["proofs"]["continues"]["older"] - 3)
     ok("checkpoint --ledger other.db --key operator.key --out other.txt")
-    assert "changed" in faults(run("verify alice.json --json --checkpoint other.txt"))[0]
+    assert "changed" in faults(run("verify alice.json --json --checkpoint other.txt --key", settled))[0]
 
 
 def test_a_statement_as_of_a_checkpoint_says_what_it_leaves_out(ok: Run, settled: str) -> None:

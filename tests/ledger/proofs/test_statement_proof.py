@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ledger import stakes
+from ledger.database import Ledger
 from ledger.errors import (
     CheckpointError,
     ConsistencyProofError,
@@ -18,6 +20,7 @@ from ledger.errors import (
     StatementFormatError,
 )
 from ledger.facts import Fact, Facts
+from ledger.money import Amount
 from ledger.personal import Opening
 from ledger.proofs import log
 from ledger.proofs.carrying import carry
@@ -26,7 +29,7 @@ from ledger.proofs.note import SignerKey, VerifierKey
 from ledger.proofs.proved_entry import ProvedEntry
 from ledger.proofs.verification import Verified, verify_statement
 from ledger.statement import restate, statement
-from tests.ledger.proofs.conftest import PEOPLE, World
+from tests.ledger.proofs.conftest import PEOPLE, SEED, World, proved_statement
 from tests.ledger.proofs.test_tree import VECTORS
 
 Statements = dict[str, dict[str, Any]]
@@ -321,17 +324,34 @@ def test_a_checkpoint_that_was_kept_is_as_good_as_a_key(told: World, statements:
         verify(told, document, kept=Checkpoint("elsewhere", kept.size, kept.root))
 
 
-def test_an_older_checkpoint_that_was_kept_needs_the_proof_that_it_is_continued(
+def test_an_older_checkpoint_that_was_kept_needs_the_proof_that_it_is_continued_and_the_key(
     told: World, statements: Statements
 ) -> None:
-    document = statements["bob"]
-    assert verify(told, document, kept=told.older).ok
+    document, key = statements["bob"], told.key.verifier
+    assert verify(told, document, kept=told.older, key=key).ok
     rewritten = Checkpoint(told.older.origin, told.older.size, bytes(32))
     with pytest.raises(ConsistencyProofError, match="changed"):
-        verify(told, document, kept=rewritten)
+        verify(told, document, kept=rewritten, key=key)
+    with pytest.raises(CheckpointError, match="give the key"):
+        verify(told, document, kept=told.older)
     document["proofs"]["continues"] = None
     with pytest.raises(CheckpointError, match="--older"):
-        verify(told, document, kept=told.older)
+        verify(told, document, kept=told.older, key=key)
+
+
+def test_what_a_stranger_adds_to_the_log_is_not_vouched_for_by_a_checkpoint(told: World, staffed_file: Ledger) -> None:
+    """A copy of the books that somebody else went on writing continues every checkpoint, but nobody signed that."""
+    with staffed_file.reading() as session:
+        kept = log.checkpoint(session)
+    with staffed_file.writing() as session:
+        stakes.deposit(session, "bob", Amount.parse("1000000.00 EUR"), key="forged")
+    stranger = SignerKey.generate(kept.origin)
+    with staffed_file.reading() as session:
+        document = json.dumps(proved_statement(session, "bob", stranger, kept))
+    with pytest.raises(CheckpointError, match="vouches for its own"):
+        verify_statement(document, kept=kept)
+    with pytest.raises(SignatureError):
+        verify_statement(document, kept=kept, key=SignerKey(kept.origin, SEED).verifier)
 
 
 def test_a_statement_as_of_an_older_checkpoint_shows_what_was_known_then(told: World) -> None:
