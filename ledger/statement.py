@@ -25,7 +25,7 @@ from ledger.money import NAT
 from ledger.policies.outcome import Payout
 from ledger.policies.terms import Terms, read_terms
 from ledger.statement_json import as_json
-from ledger.valuation import ContributorWorth, TaskWorth
+from ledger.valuation_entry import ContributorWorth, TaskWorth
 
 
 @dataclass(frozen=True)

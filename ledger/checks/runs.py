@@ -16,7 +16,8 @@ from ledger.checks.fault import Fault, differences, line_faults, stated
 from ledger.errors import LedgerError, StoredAmountError
 from ledger.exact_integer import decode
 from ledger.models import Entry, Run
-from ledger.valuation import Valuation
+from ledger.valuation_entry import Valuation, lines, read_entry
+from ledger.valuing import value_record
 
 ROWS, RECORD, AXIOMS, VALUES = "runs", "run records", "axioms", "valuations"
 RUN_CLAIMS = {
@@ -61,7 +62,7 @@ def _one(session: Session, row: _Stored) -> Iterator[Fault]:
         yield Fault(ROWS, f"{name}: entry {row.entry} is not its valuation entry")
         return
     try:
-        valuation = valuations.read_entry(session, entry)
+        valuation = read_entry(session, entry)
     except (ValueError, KeyError, TypeError, AttributeError):
         yield Fault(ROWS, f"{name}: entry {row.entry} states no valuation")
         return
@@ -79,13 +80,13 @@ def _one(session: Session, row: _Stored) -> Iterator[Fault]:
         if not finding.ok:
             yield Fault(AXIOMS, f"{name}: {finding.axiom}: {finding.detail}")
     try:
-        recomputed = valuations.value_record(session, record)
+        recomputed = value_record(session, record)
     except LedgerError as error:
         yield Fault(VALUES, f"{name}: cannot be valued again: {error}")
         return
     for difference in differences(valuation.model_dump(mode="json"), recomputed.model_dump(mode="json")):
         yield Fault(VALUES, f"{name}: entry {row.entry} and the record differ: {difference}")
-    yield from line_faults(session, VALUES, name, row.entry, valuations.lines(recomputed))
+    yield from line_faults(session, VALUES, name, row.entry, lines(recomputed))
 
 
 def _row_faults(name: str, row: _Stored, valuation: Valuation, said: dict[str, Any]) -> Iterator[Fault]:

@@ -25,10 +25,13 @@ from ledger.errors import (
     UnknownObjectiveError,
     UnknownRunError,
 )
+from ledger.lines import imbalance
 from ledger.models import Run
 from ledger.registry import Task
 from ledger.statement import statement
 from ledger.valuation import Booked, book_run
+from ledger.valuation_entry import lines
+from ledger.valuing import value_record
 from tests.ledger.records import synthetic_record, with_all_to
 
 Book = Callable[..., Booked]
@@ -79,10 +82,10 @@ def test_improvement_is_always_values_plus_house_plus_gap(
         telescopes=telescopes,
     )
     with staffed.reading() as session:
-        found = valuation.value_record(session, record)
+        found = value_record(session, record)
     assert abs(found.improvement - float(record.improvement @ record.weights) * NAT) <= 100
     assert found.improvement == sum(part.value for part in found.contributors) + found.house + found.gap
-    assert journal.imbalance(valuation.lines(found)) == {}
+    assert imbalance(lines(found)) == {}
     for k, task in enumerate(found.tasks):
         assert task.improvement == sum(part.task_values[k] for part in found.contributors) + task.house + task.gap
     weighted = record.values @ record.weights

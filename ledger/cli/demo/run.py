@@ -29,7 +29,8 @@ from ledger.money import Amount
 from ledger.policies.terms import Terms
 from ledger.registry import RegisteredDataset
 from ledger.settlement import Settled, settle
-from ledger.valuation import Valuation, book_run
+from ledger.valuation import book_run
+from ledger.valuation_entry import Valuation
 
 OBJECTIVE = "news"
 POOL = "10000.00 EUR"

@@ -1,0 +1,100 @@
+"""What a valuation entry says: of the run in its payload, of each contributor in a part, in integers of 1e-12 nat."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from sqlmodel import Session
+
+from ledger import journal
+from ledger.lines import Line, credit, debit
+from ledger.models import Entry
+from ledger.money import NAT
+from ledger.policies.terms import Worth
+
+
+def _from_text(value: object) -> object:
+    return int(value) if isinstance(value, str) else value
+
+
+# JSON numbers end at 2**53 (RFC 8785 refuses more), so amounts travel as text.
+Exact = Annotated[int, BeforeValidator(_from_text), PlainSerializer(str)]
+
+
+class _Stated(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskWorth(_Stated):
+    """What the run did to one task, in the task's own 1e-12 nat, unweighted."""
+
+    task: str
+    weight: str  # the shortest decimal that is the record's float64
+    fingerprint: str | None
+    improvement: Exact
+    house: Exact
+    gap: Exact
+
+
+class ContributorWorth(_Stated):
+    """What one contributor's data was worth, in 1e-12 nat."""
+
+    contributor: str
+    rows: int
+    datasets: list[str]
+    value: Exact  # weighted over tasks: what is paid for
+    standard_error: Exact | None = None  # of a sampled value; at most, since tasks' errors may go together
+    task_values: list[Exact]  # in the order of the tasks, unweighted
+
+
+class Valuation(_Stated):
+    """The valuation entry's payload: totals weighted over tasks, in integers of 1e-12 nat."""
+
+    run: str
+    began_at: str
+    ended_at: str | None
+    complete: bool
+    stopped: str | None
+    objective: str | None
+    method: str | None
+    tasks: list[TaskWorth]
+    contributors: list[ContributorWorth]
+    improvement: Exact
+    house: Exact
+    gap: Exact
+
+    @property
+    def worth(self) -> Worth:
+        """What the settlement's policies need."""
+        return Worth({part.contributor: part.value for part in self.contributors}, self.house, self.gap)
+
+
+def lines(valuation: Valuation) -> list[Line]:
+    """The valuation entry's lines: debit the improvement; credit every contributor, the house and the gap."""
+    return [
+        debit("improvement", NAT, valuation.improvement),
+        *(credit(f"value:{part.contributor}", NAT, part.value) for part in valuation.contributors),
+        credit("house", NAT, valuation.house),
+        credit("gap", NAT, valuation.gap),
+    ]
+
+
+def payload(valuation: Valuation, path: str) -> dict[str, Any]:
+    """What the valuation entry says of all contributors together, their rows among it."""
+    rows = sum(part.rows for part in valuation.contributors)
+    return {**valuation.model_dump(mode="json", exclude={"contributors"}), "rows": rows, "path": path}
+
+
+def parts(valuation: Valuation) -> list[tuple[str, dict[str, Any]]]:
+    """What the valuation entry says of each contributor."""
+    return [(part.contributor, part.model_dump(mode="json")) for part in valuation.contributors]
+
+
+def read_entry(session: Session, entry: Entry) -> Valuation:
+    """The valuation that an entry states. Raises `ValueError` where it states none."""
+    stated = json.loads(entry.payload)
+    del stated["path"], stated["rows"]
+    contributors = [json.loads(part.payload) for part in journal.parts_of(session, entry.sequence)]
+    return Valuation.model_validate({**stated, "contributors": contributors})
