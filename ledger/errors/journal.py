@@ -56,8 +56,8 @@ class HeldAccountError(LedgerError):
     def __init__(self, account: str, commodity: str, moved: int, stated: int) -> None:
         self.account, self.commodity, self.moved, self.stated = account, commodity, moved, stated
         super().__init__(
-            f"account {account!r} holds what is set aside in {commodity}: the entry adds {moved} (smallest units) to it, "
-            f"its holds {stated}; make, release or void a hold instead"
+            f"account {account!r} holds what is set aside in {commodity}: the entry adds {moved} (smallest units) to "
+            f"it, its holds {stated}; make, release or void a hold instead"
         )
 
 
