@@ -34,10 +34,11 @@ def start(
     """
     owner = registry.contributor(session, contributor).id
     payable = account_name("payable", owner)
-    made = journal.by_key(session, key)
-    if amount is None and made is not None:
-        return one(session, made.sequence)
-    whole = balances.balance(session, payable, asset) if amount is None else amount
+    whole = amount
+    if whole is None:
+        made = journal.by_key(session, key)  # what it came to then, so that the same request has the same content
+        sent = [] if made is None else holds.made_by(session, made.sequence)
+        whole = sent[0].amount if sent else balances.balance(session, payable, asset)
     if not whole:
         raise HoldError(None, f"of nothing cannot be made: nothing is payable to {owner!r} in {asset}")
     hold = NewHold(PURPOSE, account_name("in_flight", owner), payable, account_name("paid", owner), asset, whole)

@@ -13,10 +13,14 @@ from ledger.cli.options import DEFAULT_LEDGER, AsJson, Key, LedgerPlace, Referen
 from ledger.cli.output import say, say_json, table
 from ledger.database import Ledger
 from ledger.errors import HoldError
+from ledger.holds import remaining
+from ledger.journal import Posted
 from ledger.models import Commodity, Hold
 from ledger.money import Asset
 
 pay = typer.Typer(help="Send contributors what is payable, and note whether it arrived.")
+
+_Ended = dict[str, Any]  # what came of a confirmation or a failure, and how much is left
 
 Number = Annotated[int, typer.Argument(metavar="PAYOUT", help="The payout's number, as `pay list` shows it.")]
 Some = Annotated[str | None, typer.Option(metavar="AMOUNT", help="A part of it; all that is left unless given.")]
@@ -59,14 +63,14 @@ def confirm(
     as_json: AsJson = False,
 ) -> None:
     """Note that a payout arrived."""
-    name = key or f"{payouts.CONFIRMED}:{reference or payout}"
+    name = key or f"{payouts.CONFIRMED}:{reference or payout}:{amount or 'the rest'}"
 
-    def work(session: Session) -> int:
+    def work(session: Session) -> _Ended:
         part = _part(session, payout, amount)
-        return payouts.confirm(session, payout, part, key=name, reference=reference).entry.sequence
+        return _ended(session, payout, payouts.confirm(session, payout, part, key=name, reference=reference))
 
     with Ledger.open(ledger) as books:
-        _say_entry(books.transact(work), "confirms", payout, as_json)
+        _say_ended(books.transact(work), "confirms", as_json)
 
 
 @pay.command(epilog="Example: ghostledger pay fail 7 --reason 'account closed'")
@@ -79,14 +83,14 @@ def fail(
     as_json: AsJson = False,
 ) -> None:
     """Note that a payout did not arrive: it is payable again."""
-    name = key or f"{payouts.FAILED}:{payout}"
+    name = key or f"{payouts.FAILED}:{payout}:{amount or 'the rest'}"
 
-    def work(session: Session) -> int:
+    def work(session: Session) -> _Ended:
         part = _part(session, payout, amount)
-        return payouts.fail(session, payout, reason, part, key=name).entry.sequence
+        return _ended(session, payout, payouts.fail(session, payout, reason, part, key=name))
 
     with Ledger.open(ledger) as books:
-        _say_entry(books.transact(work), "gives back", payout, as_json)
+        _say_ended(books.transact(work), "gives back", as_json)
 
 
 @pay.command("list", epilog="Example: ghostledger pay list --json")
@@ -125,8 +129,15 @@ def _part(session: Session, payout: int, amount: str | None) -> int | None:
     return minor
 
 
-def _say_entry(entry: int, does: str, payout: int, as_json: bool) -> None:
+def _ended(session: Session, payout: int, posted: Posted) -> _Ended:
+    asset = _asset(session, session.get_one(Hold, payout).commodity)
+    left = asset.format(remaining(session, [payout])[payout])
+    return {"entry": posted.entry.sequence, "repeated": posted.repeated, "payout": payout, "in_flight": left}
+
+
+def _say_ended(ended: _Ended, does: str, as_json: bool) -> None:
     if as_json:
-        say_json({"entry": entry, "payout": payout})
-    else:
-        say(f"entry {entry} {does} payout {payout}")
+        say_json(ended)
+        return
+    again = ", made before" if ended["repeated"] else ""
+    say(f"entry {ended['entry']}{again} {does} payout {ended['payout']}; {ended['in_flight']} of it is in flight")

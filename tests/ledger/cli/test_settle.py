@@ -112,6 +112,18 @@ def test_a_payout_is_started_confirmed_or_given_back(run: Run, ok: Run, both: st
     assert ok("audit --json").json["ok"]
 
 
+def test_the_rest_of_a_payout_is_confirmed_after_a_part_of_it(ok: Run, both: str) -> None:
+    ok(f"settle {both} --pool 100 EUR")
+    number = ok("pay start alice EUR --json").json["payout"]
+    part = ok(f"pay confirm {number} --amount 30 --json").json
+    assert (part["repeated"], part["in_flight"]) == (False, "45.00")
+    assert "made before confirms payout 1; 45.00 of it is in flight" in ok(f"pay confirm {number} --amount 30").out
+    rest = ok(f"pay confirm {number} --json").json
+    assert (rest["repeated"], rest["in_flight"]) == (False, "0.00")
+    assert rest["entry"] != part["entry"]
+    assert ok("pay list --json").json == []
+
+
 def test_a_stake_pays_for_negative_values(run: Run, ok: Run, booked: str) -> None:
     assert ok("stake deposit bob 10 EUR --reference SEPA-1 --json").json["stake"] == "10.00"
     assert ok("stake deposit bob 10 EUR --reference SEPA-1 --json").json["repeated"]

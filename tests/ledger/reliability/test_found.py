@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlmodel import Session
 
-from ledger import accounts, balances, bookkeeping, holds, releases, settlement
+from ledger import accounts, balances, bookkeeping, holds, payouts, releases, settlement
 from ledger.audit import audit
 from ledger.database import Ledger
-from ledger.errors import AssetError, UnknownContributorError
+from ledger.errors import AssetError, IdempotencyConflictError, UnknownContributorError
 from ledger.money import Amount
 from ledger.policies import Holdback
 from ledger.policies.terms import Terms
 from ledger.valuation import Booked
 
+POOL = Terms("pool", Amount.parse("100.00 EUR"))
 Book = Callable[..., Booked]
 
 
 def held_back(session: Session, book: Book, **values: float) -> None:
     """A settlement of 100 EUR of which a tenth is held back until yesterday."""
-    agreed = Terms("pool", Amount.parse("100.00 EUR"), policies=(Holdback(1000, "2026-03-01"),))
+    agreed = replace(POOL, policies=(Holdback(1000, "2026-03-01"),))
     settlement.settle(session, book(session, values).run.id, agreed)
 
 
@@ -60,3 +62,14 @@ def test_an_account_is_opened_for_somebody_in_something(
         with pytest.raises(error):
             bookkeeping.open_account(session, name, commodity, floor=None, reason="test")
         assert accounts.state(session, name, commodity) == "open"
+
+
+def test_the_key_of_a_payout_belongs_to_whom_it_went(staffed: Ledger, book: Book) -> None:
+    with staffed.writing() as session:
+        settlement.settle(session, book(session, {"alice": 0.5, "bob": 0.5}).run.id, POOL)
+        sent = payouts.start(session, "alice", "EUR", key="monday")
+        assert payouts.start(session, "alice", "EUR", key="monday").id == sent.id
+        for who, asset in (("bob", "EUR"), ("alice", "USD")):
+            with pytest.raises((IdempotencyConflictError, AssetError)):
+                payouts.start(session, who, asset, key="monday")
+        assert payouts.start(session, "bob", "EUR", key="tuesday").amount == 5000
