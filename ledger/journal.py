@@ -170,6 +170,13 @@ def parts_of(session: Session, sequence: int, contributor: str | None = None) ->
     yield from session.exec(query.order_by(col(Part.number)).execution_options(yield_per=1000))
 
 
+def part_texts(session: Session, sequence: int) -> Iterator[tuple[str, str]]:
+    """What an entry says about single contributors, in its order, as contributor and canonical JSON."""
+    columns: Any = (Part.contributor, Part.payload)
+    query = select(*columns).where(Part.entry == sequence).order_by(col(Part.number))
+    yield from session.exec(query.execution_options(yield_per=1000))
+
+
 def head(session: Session) -> tuple[int, str]:
     """How many entries there are, and the last one's hash: what an outside checkpoint should keep."""
     row = session.connection().execute(_HEAD).first()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,16 @@ class Line:
     def signed(self) -> int:
         """The amount as a debit: negative on the credit side."""
         return self.amount if self.side == "debit" else -self.amount
+
+
+class Gathered(Iterable[Line]):
+    """Lines that mention each account once and are made anew whenever they are read: memory need not hold them."""
+
+    def __init__(self, make: Callable[[], Iterator[Line]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[Line]:
+        return self._make()
 
 
 def debit(account: str, commodity: str, amount: int) -> Line:

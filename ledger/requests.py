@@ -11,7 +11,7 @@ from ledger import pending
 from ledger.canonical import Request, canonical, content_hash, part_leaf, posting_leaf, root_of
 from ledger.errors import AmountError, EntryTextError, UnbalancedEntryError
 from ledger.instants import parse_instant
-from ledger.lines import Line, debit, imbalance, merged
+from ledger.lines import Gathered, Line, debit, imbalance, merged
 from ledger.money import LARGEST_AMOUNT
 from ledger.spool import Spool, ordered
 
@@ -89,6 +89,8 @@ def _check_lines(kind: str, lines: Iterable[Line]) -> None:
 
 def _merged(lines: Iterable[Line]) -> Spool[Line]:
     """As `merged`, for any number of lines."""
+    if isinstance(lines, Gathered):
+        return Spool(lines)
     rest = iter(lines)
     first = list(islice(rest, IN_MEMORY + 1))
     if len(first) <= IN_MEMORY:
@@ -101,5 +103,5 @@ def _merged(lines: Iterable[Line]) -> Spool[Line]:
 def _sums(rows: Iterable[tuple[str, str, int, int]]) -> Iterator[tuple[int, tuple[str, str], int]]:
     """Where each account was first mentioned, the account, and its sum."""
     for key, group in groupby(rows, key=lambda row: (row[0], row[1])):
-        same = list(group)
-        yield same[0][2], key, sum(amount for *_, amount in same)
+        _, _, place, first = next(group)
+        yield place, key, first + sum(amount for *_, amount in group)

@@ -28,7 +28,8 @@ from ledger.policies.terms import Terms
 from ledger.refusals import refusals
 from ledger.scope import Scope, attempts, scope_of
 from ledger.shortfall import make_good
-from ledger.standing import moment, standing
+from ledger.spool import Spool
+from ledger.standing import moment, standings
 from ledger.worth import run_worths, total
 
 _TERMS = ("mode", "amount", "negative", "fee_basis_points", "partial", "policies")
@@ -63,7 +64,7 @@ def settle(session: Session, runs: str | Sequence[str], terms: Terms, *, dry_run
     if not dry_run:
         registry.use_asset(session, terms.asset)
     as_of = moment(session)
-    outcome = compute(total(worths), terms, standing(session, worths, terms, as_of))
+    outcome = compute(total(worths), terms, standings(session, worths, terms, as_of))
     if dry_run:
         outcome.lines(terms.asset.code)  # refuses what the books could not hold
         return Settled(scope, terms, outcome, None, repeated=False)
@@ -126,7 +127,10 @@ def terms_of(session: Session, settlement: Settlement) -> Terms:
 def outcome_of(session: Session, settlement: Settlement) -> Outcome:
     """A settlement's figures as its entry states them."""
     said = json.loads(journal.entry(session, settlement.entry).payload)
-    payouts = [read_payout(part) for part in journal.parts_of(session, settlement.entry)]
+    payouts = Spool(
+        Payout.read(contributor, json.loads(text))
+        for contributor, text in journal.part_texts(session, settlement.entry)
+    )
     house, gap, fee, funded = (int(said[name]) for name in ("house", "gap", "fee", "funded"))
     return Outcome(payouts, house + sum(payout.forgiven for payout in payouts), gap, fee, funded)
 
@@ -165,6 +169,7 @@ def _shown(term: object) -> str:
 
 def _book(session: Session, scope: Scope, attempt: int, as_of: str, terms: Terms, outcome: Outcome) -> Settlement:
     asset, subject = terms.asset.code, scope.subject
+    lines = outcome.lines(asset)  # refuses what the books could not hold, before anything is posted
     moved = entries.moved_kind(outcome)
 
     def move(kind: str) -> int:
@@ -184,8 +189,8 @@ def _book(session: Session, scope: Scope, attempt: int, as_of: str, terms: Terms
         subject=subject,
         key=f"{entries.KIND}:{subject}:{attempt}",
         payload=entries.payload(scope, attempt, funding, as_of, terms, outcome),
-        parts=list(entries.parts(outcome, asset)),
-        lines=outcome.lines(asset),
+        parts=entries.parts(outcome, asset),
+        lines=lines,
     ).entry.sequence
     holds.record(session, entry, entries.new_holds(outcome, asset))
     settlement = Settlement(

@@ -45,9 +45,9 @@ def parts(outcome: Outcome, asset: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield payout.contributor, payout.stated() | ({"holds": made} if made else {})
 
 
-def new_holds(outcome: Outcome, asset: str) -> list[NewHold]:
+def new_holds(outcome: Outcome, asset: str) -> Iterator[NewHold]:
     """The holds that the settlement makes, in the order of its parts."""
-    return [hold for payout in outcome.payouts for hold in _holds(payout, asset)]
+    return (hold for payout in outcome.payouts for hold in _holds(payout, asset))
 
 
 def moved_kind(outcome: Outcome) -> str | None:

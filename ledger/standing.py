@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sqlmodel import Session, col, select
 
 from ledger import journal
 from ledger.accounts import account_name
+from ledger.batches import batches
 from ledger.consents import consented, supplied
 from ledger.disputes import open_disputes
 from ledger.estates import estates
 from ledger.instants import format_instant
 from ledger.models import Entry
 from ledger.policies import Minimum, StopPayment
-from ledger.policies.outcome import Standing
+from ledger.policies.outcome import Standing, Standings
 from ledger.policies.terms import Terms
 from ledger.worth import RunWorth
+
+_TOGETHER = 1000  # contributors of one query
 
 
 def moment(session: Session) -> str:
@@ -26,23 +29,28 @@ def moment(session: Session) -> str:
     return max(told, last or told)
 
 
-def standing(
+def standings(
     session: Session, worths: Sequence[RunWorth], terms: Terms, at: str, *, before: int | None = None
-) -> Standing:
+) -> Standings:
     """What bears on a settlement of these runs on these terms at an instant; `before`: as it was ahead of that entry.
 
-    What the terms do not ask for is not looked up.
+    What the terms do not ask for is not looked up, and balances only of the contributors who are asked about.
     """
-    contributors = list(dict.fromkeys(name for one in worths for name in one.worth.values))
     kinds = {type(policy) for policy in terms.policies}
     asset = terms.asset.code
-    return Standing(
-        owed=held(session, "receivable", contributors, asset, before=before),
-        staked=held(session, "stake", contributors, asset, before=before) if terms.negative == "slash" else {},
-        accrued=held(session, "accrued", contributors, asset, before=before) if Minimum in kinds else {},
-        stopped=stopped(session, worths, at, before=before) if StopPayment in kinds else {},
-        estates=estates(session, before=before),
-    )
+    not_paid = stopped(session, worths, at, before=before) if StopPayment in kinds else {}
+    heirs = estates(session, before=before)
+
+    def standing(contributors: Sequence[str]) -> Standing:
+        return Standing(
+            owed=held(session, "receivable", contributors, asset, before=before),
+            staked=held(session, "stake", contributors, asset, before=before) if terms.negative == "slash" else {},
+            accrued=held(session, "accrued", contributors, asset, before=before) if Minimum in kinds else {},
+            stopped=not_paid,
+            estates=heirs,
+        )
+
+    return standing
 
 
 def held(
@@ -55,17 +63,16 @@ def held(
 
 
 def stopped(session: Session, worths: Sequence[RunWorth], at: str, *, before: int | None = None) -> dict[str, str]:
-    """Who is not to be paid for these runs at an instant, and why: a dispute is open, or consent is withdrawn.
+    """Who is not to be paid for these runs at an instant, and why: in an open dispute, or consent is withdrawn.
 
     A run that does not name its datasets is stopped for whoever has no dataset with consent left.
     """
-    names = {name for one in worths for name in one.worth.values}
     reasons = {contributor: f"no consent for {what}" for contributor, what in _lacking(session, worths, at, before)}
     for dispute in open_disputes(session, before=before):
         for side in (dispute.claimant, dispute.respondent):
             if side is not None:
                 reasons[side] = f"dispute {dispute.entry}"
-    return {contributor: reason for contributor, reason in reasons.items() if contributor in names}
+    return reasons
 
 
 def _lacking(session: Session, worths: Sequence[RunWorth], at: str, before: int | None) -> Iterable[tuple[str, str]]:
@@ -76,17 +83,16 @@ def _lacking(session: Session, worths: Sequence[RunWorth], at: str, before: int 
 
 def without_consent(
     session: Session, datasets: Mapping[str, Sequence[str]], at: str, *, before: int | None = None
-) -> list[tuple[str, str | None]]:
+) -> Iterator[tuple[str, str | None]]:
     """Contributors and those of these datasets that lacked consent at an instant.
 
     Who is named without datasets needs consent for any of their own, and is returned with None where there is none.
     """
-    unnamed = supplied(session, [contributor for contributor, named in datasets.items() if not named])
-    every = [*(one for named in datasets.values() for one in named), *(one for own in unnamed.values() for one in own)]
-    given = consented(session, every, at, before=before)
-    lacking: list[tuple[str, str | None]] = []
-    for contributor, named in datasets.items():
-        lacking += [(contributor, fingerprint) for fingerprint in named if fingerprint not in given]
-        if not named and given.isdisjoint(unnamed.get(contributor, [])):
-            lacking.append((contributor, None))
-    return lacking
+    for batch in batches(datasets.items(), _TOGETHER):
+        unnamed = supplied(session, [contributor for contributor, named in batch if not named])
+        every = [*(one for _, named in batch for one in named), *(one for own in unnamed.values() for one in own)]
+        given = consented(session, every, at, before=before)
+        for contributor, named in batch:
+            yield from ((contributor, fingerprint) for fingerprint in named if fingerprint not in given)
+            if not named and given.isdisjoint(unnamed.get(contributor, [])):
+                yield contributor, None

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from ledger import journal
 from ledger.errors import TermsError
-from ledger.models import Part, Run
+from ledger.models import Run
 from ledger.policies.terms import Worth
 from ledger.scope import Scope
+from ledger.spool import Table, ordered
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class RunWorth:
     stopped: str | None
     worth: Worth
     improvement: int
-    datasets: dict[str, list[str]]  # what the run says of its data, by contributor; nobody without rows
+    datasets: Table[list[str]]  # what the run says of its data, by contributor; nobody without rows
 
 
 def run_worths(session: Session, scope: Scope) -> list[RunWorth]:
@@ -36,11 +39,11 @@ def run_worths(session: Session, scope: Scope) -> list[RunWorth]:
 
 
 def total(worths: Sequence[RunWorth]) -> Worth:
-    """All runs together: every contributor of any, with the sum of their values."""
-    values: dict[str, int] = {}
-    for one in worths:
-        for contributor, value in one.worth.values.items():
-            values[contributor] = values.get(contributor, 0) + value
+    """All runs together: every contributor of any, by id where there are several runs, with the sum of their values."""
+    if len(worths) == 1:
+        return worths[0].worth
+    every = ordered(chain.from_iterable(one.worth.values.items() for one in worths))
+    values = Table((name, sum(value for _, value in own)) for name, own in groupby(every, key=itemgetter(0)))
     return Worth(values, sum(one.worth.house for one in worths), sum(one.worth.gap for one in worths))
 
 
@@ -51,13 +54,12 @@ def _run_worth(session: Session, identity: str, task: str | None) -> RunWorth:
     head = json.loads(journal.entry(session, run.entry).payload)
     place = None if task is None else _place(head, identity, task)
     whole = head if place is None else head["tasks"][place]
-    values, datasets = {}, {}
-    query = select(Part.contributor, Part.payload).where(Part.entry == run.entry).order_by(col(Part.number))
-    for contributor, payload in session.exec(query.execution_options(yield_per=1000)):
+    values, datasets = Table[int](), Table[list[str]]()
+    for contributor, payload in journal.part_texts(session, run.entry):
         said = json.loads(payload)
-        values[contributor] = int(said["value"] if place is None else said["task_values"][place])
+        values.rows.append((contributor, int(said["value"] if place is None else said["task_values"][place])))
         if said["datasets"] or said["rows"]:
-            datasets[contributor] = said["datasets"]
+            datasets.rows.append((contributor, said["datasets"]))
     return RunWorth(
         run=identity,
         entry=run.entry,

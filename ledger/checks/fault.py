@@ -71,17 +71,16 @@ def stated_in(payload: str | None) -> dict[str, Any] | None:
 
 def line_faults(session: Session, check: str, what: str, sequence: int, wanted: Iterable[Line]) -> Iterator[Fault]:
     """Where an entry's stored lines are not the recomputed ones."""
-    try:
-        found = stored_lines(session, sequence)
-    except StoredAmountError as error:
-        yield Fault(check, f"{what}, entry {sequence}: {error}")
-        return
-    expected = [line for line in wanted if line.amount]
-    for number, (stored, right) in enumerate(zip_longest(found, expected), start=1):
+    expected = (line for line in wanted if line.amount)
+    for number, (row, right) in enumerate(zip_longest(line_rows(session, sequence), expected), start=1):
+        name = f"{what}, entry {sequence}, posting {number}"
+        try:
+            stored = None if row is None else read_line(*row)
+        except StoredAmountError as error:
+            yield Fault(check, f"{name}: {error}")
+            continue
         if stored != right:
-            yield Fault(
-                check, f"{what}, entry {sequence}, posting {number}: holds {_shown(stored)}, recomputed {_shown(right)}"
-            )
+            yield Fault(check, f"{name}: holds {_shown(stored)}, recomputed {_shown(right)}")
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from ledger import journal
 from ledger import settlement_entries as entries
-from ledger.checks.fault import Fault, differences, line_faults, stated, stored_lines
+from ledger.checks.fault import Fault, differences, line_faults, line_rows, read_line, stated
 from ledger.errors import LedgerError, NoConsentError, SettingError, StoredAmountError
 from ledger.exact_integer import decode
 from ledger.models import Commodity, Entry, Part, SettledRun, Settlement
@@ -27,7 +27,7 @@ from ledger.scope import Scope
 from ledger.shortfall import KIND as SHORTFALL
 from ledger.shortfall import payload as shortfall_payload
 from ledger.shortfall import shortfall
-from ledger.standing import standing
+from ledger.standing import standings
 from ledger.worth import RunWorth, run_worths, total
 
 ROWS, ALLOWED, CONSENT, PAYOUTS, TOTALS = "settlements", "settlement rules", "consent", "payouts", "totals"
@@ -95,7 +95,7 @@ def _one(session: Session, row: _Row) -> Iterator[Fault]:
     as_of = str(said.get("as_of"))
     yield from _moment_faults(session, name, entry, row["funding"], as_of)
     try:
-        outcome = compute(together, terms, standing(session, worths, terms, as_of, before=sequence))
+        outcome = compute(together, terms, standings(session, worths, terms, as_of, before=sequence))
         lines = outcome.lines(terms.asset.code)
     except (*_DAMAGED, ZeroDivisionError) as error:
         yield Fault(PAYOUTS, f"{name}: cannot be recomputed: {error}")
@@ -124,11 +124,10 @@ def _refusal_faults(
     session: Session, name: str, scope: Scope, worths: list[RunWorth], terms: Terms, sequence: int
 ) -> Iterator[Fault]:
     try:
-        reasons = list(refusals(session, scope, worths, terms, before=sequence))
+        for reason in refusals(session, scope, worths, terms, before=sequence):
+            yield Fault(CONSENT if isinstance(reason, NoConsentError) else ALLOWED, f"{name}: {reason}")
     except SettingError as error:
-        reasons = [error]
-    for reason in reasons:
-        yield Fault(CONSENT if isinstance(reason, NoConsentError) else ALLOWED, f"{name}: {reason}")
+        yield Fault(ALLOWED, f"{name}: {error}")
 
 
 def _moment_faults(session: Session, name: str, entry: Entry, funding: int | None, as_of: str) -> Iterator[Fault]:
@@ -198,12 +197,14 @@ def _moved_faults(
 
 def _total_faults(session: Session, name: str, sequence: int, terms: Terms, improvement: int) -> Iterator[Fault]:
     """The stored postings alone: contributors, house, gap and what policies keep, against the pool or the price."""
+    credited = {"fee": 0, "escrow": 0, "the rest": 0}
     try:
-        lines = stored_lines(session, sequence)
+        for row in line_rows(session, sequence):
+            line = read_line(*row)
+            credited[line.account if line.account in credited else "the rest"] -= line.signed
     except StoredAmountError:
         return  # named among the payouts
-    fee = -sum(line.signed for line in lines if line.account == "fee")
-    paid = -sum(line.signed for line in lines if line.account not in ("fee", "escrow"))
+    fee, paid = credited["fee"], credited["the rest"]
     if terms.mode == "pool":
         wanted, what = terms.amount.minor - fee, f"the pool of {terms.amount} less the fee"
     else:

@@ -6,13 +6,14 @@ they are due, as far as their own caps, so that only what nobody may take is sur
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ledger.errors import TermsError
 from ledger.policies.policy import BASIS, Due, Policy, Show, basis_points, register
-from ledger.split import proportional
+from ledger.split import cut
+from ledger.spool import Spool, ordered
 
 
 @register
@@ -33,17 +34,21 @@ class Cap(Policy):
         if self.basis_points is not None:
             basis_points("cap", self.basis_points)
 
-    def apply(self, dues: Sequence[Due], whole: int) -> list[Due]:
+    def apply(self, dues: Iterable[Due], whole: int) -> Iterator[Due]:
         """No due above the cap."""
         limit = self._limit(whole)
         if not self.redistribute:
-            return [_capped(due, limit) for due in dues]
-        amounts = {due.contributor: due.amount for due in dues}
-        levelled = levels(amounts, limit)
-        excess = {name: amount - limit for name, amount in amounts.items() if amount > limit}
-        left_over = sum(amounts.values()) - sum(levelled.values())
-        surplus = proportional(left_over, excess) if left_over else {}
-        return [_levelled(due, levelled[due.contributor], surplus.get(due.contributor, 0)) for due in dues]
+            yield from (_capped(due, limit) for due in dues)
+            return
+        kept = Spool(dues)
+        level = levelled(lambda: ((due.contributor, due.amount) for due in kept), limit)
+        left_over = sum(due.amount - level(due.contributor, due.amount) for due in kept)
+        excess = sum(due.amount - limit for due in kept if due.amount > limit)
+        above = ((due.contributor, left_over * (due.amount - limit)) for due in kept if due.amount > limit)
+        surplus = cut(above, excess, left_over) if left_over else None
+        for due in kept:
+            lost = surplus.part(due.contributor, left_over * max(due.amount - limit, 0)) if surplus else 0
+            yield _levelled(due, level(due.contributor, due.amount), lost)
 
     def divert(self, due: Due) -> Due:
         """The due by itself: a cap in basis points is of nothing else then."""
@@ -72,22 +77,34 @@ class Cap(Policy):
         return f"cap of {limit}{', the rest to the others' if self.redistribute else ''}"
 
 
-def levels(amounts: Mapping[str, int], limit: int) -> dict[str, int]:
+def levelled(amounts: Callable[[], Iterable[tuple[str, int]]], limit: int) -> Callable[[str, int], int]:
     """Amounts, none above the limit, that sum to as much as before, or to less where all have reached the limit.
 
     Who stays below the limit shares what the others leave in proportion to what they had, by largest remainder; so
-    nobody gets less than before but for the limit, and nobody overtakes anybody. One pass, largest first.
+    nobody gets less than before but for the limit, and nobody overtakes anybody. `amounts` gives everybody's as often
+    as it is asked; returned is what one of them comes to.
     """
-    below = {name: amount for name, amount in amounts.items() if amount}
-    rest = held = sum(below.values())  # what is shared by those below the limit, and what they had
-    capped: dict[str, int] = {}
-    for name in sorted(below, key=lambda name: (-below[name], name)):
+    rest = held = sum(amount for _, amount in amounts())  # what is shared by those below the limit, and what they had
+    last: tuple[int, str] | None = None  # of those who are capped, largest first
+    for least, name in ordered((-amount, name) for name, amount in amounts() if amount):
         # Capping one raises what the others get for each unit they had, so who was capped before stays so.
-        if below[name] * rest <= limit * held:
+        if -least * rest <= limit * held:
             break
-        capped[name] = limit
-        rest, held = rest - limit, held - below.pop(name)
-    return dict.fromkeys(amounts, 0) | capped | (proportional(rest, below) if below else {})
+        last = (least, name)
+        rest, held = rest - limit, held + least
+
+    def capped(name: str, amount: int) -> bool:
+        return last is not None and (-amount, name) <= last
+
+    below = ((name, rest * amount) for name, amount in amounts() if amount and not capped(name, amount))
+    shared = cut(below, held, rest) if held else None
+
+    def level(name: str, amount: int) -> int:
+        if not amount or shared is None:
+            return limit if amount else 0
+        return limit if capped(name, amount) else shared.part(name, rest * amount)
+
+    return level
 
 
 def _capped(due: Due, limit: int) -> Due:

@@ -9,19 +9,22 @@ and over all of them redistributed sums to nothing, and ``funded == sum(share) +
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from ledger.accounts import KINDS, account_name
+from ledger.batches import batches
 from ledger.errors import AmountError
-from ledger.lines import Line, credit, debit, merged
+from ledger.lines import Gathered, Line, credit, debit, merged
 from ledger.money import LARGEST_AMOUNT
 from ledger.policies import MODES, TREATMENTS
 from ledger.policies.estate import split
-from ledger.policies.policy import Due, Part
-from ledger.policies.terms import Terms, Worth
+from ledger.policies.policy import Claim, Due, Part
+from ledger.policies.terms import Division, Terms, Worth
+from ledger.spool import Spool
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Standing:
     accrued: Mapping[str, int] = field(default_factory=dict)
     stopped: Mapping[str, str] = field(default_factory=dict)  # why
     estates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # payees and their parts
+
+
+Standings = Callable[[Sequence[str]], Standing]  # where some contributors stand
+
+_TOGETHER = 1000  # contributors whose standing is asked for at once
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,17 @@ class Payout:
     def at(self, home: str) -> int:
         """What was diverted to a home."""
         return sum(part.amount for part in self.parts if part.home == home)
+
+    def lines(self, asset: str) -> Iterator[Line]:
+        """What the settlement entry moves for the contributor, not merged yet."""
+        who = self.contributor
+        yield debit(f"receivable:{who}", asset, self.carried - self.netted)
+        yield debit(f"stake:{who}", asset, self.slashed)
+        yield debit(f"accrued:{who}", asset, self.drawn)
+        for part in self.parts:
+            yield credit(account_of(part, who), asset, part.amount)
+        for payee, amount in self.payees.items():
+            yield credit(f"payable:{payee}", asset, amount)
 
     def stated(self) -> dict[str, Any]:
         """Every figure as JSON, amounts as decimal text; without the contributor."""
@@ -94,7 +113,7 @@ _FIGURES = ("value", "share", "forgiven", "carried", "slashed", "netted", "drawn
 class Outcome:
     """A settlement's figures, minor units: ``funded == Σ share + house + gap + fee``, with the house as priced."""
 
-    payouts: list[Payout]  # in the order of the values
+    payouts: Sequence[Payout]  # in the order of the values
     priced_house: int  # the house's own part, before it forgives
     gap: int
     fee: int
@@ -105,28 +124,38 @@ class Outcome:
         """What the house is left with after it forgave."""
         return self.priced_house - sum(payout.forgiven for payout in self.payouts)
 
-    def lines(self, asset: str) -> list[Line]:
-        """The settlement entry's lines. Raises `AmountError` where one is beyond what the books can hold."""
-        made = merged(self._lines(asset))
+    def lines(self, asset: str) -> Gathered:
+        """The settlement entry's lines: the escrow's, every contributor's in turn, and those of what they share.
+
+        Raises `AmountError` where one is beyond what the books can hold.
+        """
+        made = Gathered(lambda: self._lines(asset))
         for line in made:
             if line.amount > LARGEST_AMOUNT:
                 raise AmountError(str(line.amount), f"{line.account} would get more than 2**256 - 1 minor units")
         return made
 
+    @cached_property
+    def _payees(self) -> frozenset[str]:
+        """Who is paid in somebody's stead: their accounts may be credited by several."""
+        return frozenset(payee for payout in self.payouts for payee in payout.payees if payee != payout.contributor)
+
     def _lines(self, asset: str) -> Iterator[Line]:
-        yield debit("escrow", asset, self.funded)
+        """Nobody's own accounts are anybody else's, so lines need to be merged only for one contributor at a time."""
+        yield from merged([debit("escrow", asset, self.funded)])
+        others = {f"payable:{payee}" for payee in self._payees}
+        common: dict[str, int] = defaultdict(int)  # credited
         for payout in self.payouts:
-            who = payout.contributor
-            yield debit(f"receivable:{who}", asset, payout.carried - payout.netted)
-            yield debit(f"stake:{who}", asset, payout.slashed)
-            yield debit(f"accrued:{who}", asset, payout.drawn)
-            for part in payout.parts:
-                yield credit(account_of(part, who), asset, part.amount)
-            for payee, amount in payout.payees.items():
-                yield credit(f"payable:{payee}", asset, amount)
-        yield credit("fee", asset, self.fee)
-        yield credit("house", asset, self.house)
-        yield credit("gap", asset, self.gap)
+            own = []
+            for line in payout.lines(asset):
+                if line.account in others or not KINDS[line.account.partition(":")[0]].owned:
+                    common[line.account] -= line.signed
+                else:
+                    own.append(line)
+            yield from merged(own)
+        for account, amount in (("fee", self.fee), ("house", self.house), ("gap", self.gap)):
+            common[account] += amount
+        yield from merged(credit(account, asset, amount) for account, amount in sorted(common.items()))
 
 
 def account_of(part: Part, contributor: str) -> str:
@@ -134,49 +163,53 @@ def account_of(part: Part, contributor: str) -> str:
     return account_name(part.home, contributor if KINDS[part.home].owned else None)
 
 
-def compute(worth: Worth, terms: Terms, standing: Standing) -> Outcome:
+def compute(worth: Worth, terms: Terms, standing: Standing | Standings) -> Outcome:
     """A settlement's figures from the values, the terms, and where contributors stand.
 
-    Does not depend on the order of the contributors. Raises `ValueError` where a pool has no positive value.
+    Contributors are a stream, so that memory does not grow with their number: `standing` may be asked for some of
+    them at a time. Does not depend on their order. Raises `ValueError` where a pool has no positive value.
     """
     division = MODES[terms.mode](worth, terms)
-    treated = {
-        contributor: TREATMENTS[terms.negative](max(-share, 0), standing.staked.get(contributor, 0))
-        for contributor, share in division.shares.items()
-    }
-    dues = [
-        Due(
-            contributor,
-            max(division.shares[contributor], 0),
-            owed=standing.owed.get(contributor, 0),
-            accrued=standing.accrued.get(contributor, 0),
-            stopped=standing.stopped.get(contributor),
-        ).with_netted()
-        for contributor in worth.values
-    ]
-    whole = sum(share for share in division.shares.values() if share > 0)
+    asked = (lambda _: standing) if isinstance(standing, Standing) else standing
+    dues: Iterable[Due] = _dues(worth, terms, division, asked)
+    whole = sum(max(division.shares.of(name, value), 0) for name, value in worth.values.items())
     for policy in terms.policies:
         # What a policy adds to a due is netted too: nobody is paid while they owe.
-        dues = [due.with_netted() for due in policy.apply(dues, whole)]
-    payouts = [
-        Payout(
-            contributor=due.contributor,
-            value=worth.values[due.contributor],
-            share=division.shares[due.contributor],
-            forgiven=treated[due.contributor].forgiven,
-            carried=treated[due.contributor].owed,
-            slashed=treated[due.contributor].slashed,
-            netted=due.netted,
-            drawn=due.drawn,
-            redistributed=due.redistributed,
-            parts=due.parts,
-            payees=_payees(due, standing),
-        )
-        for due in dues
-    ]
-    return Outcome(payouts, division.house, division.gap, division.fee, division.funded)
+        dues = map(Due.with_netted, policy.apply(dues, whole))
+    return Outcome(Spool(map(_payout, dues)), division.house, division.gap, division.fee, division.funded)
 
 
-def _payees(due: Due, standing: Standing) -> dict[str, int]:
-    shared = split(due.amount, due.contributor, standing.estates.get(due.contributor, {}))
-    return {payee: amount for payee, amount in sorted(shared.items()) if amount}
+def _dues(worth: Worth, terms: Terms, division: Division, asked: Standings) -> Iterator[Due]:
+    treat = TREATMENTS[terms.negative]
+    for batch in batches(worth.values.items(), _TOGETHER):
+        standing = asked([contributor for contributor, _ in batch])
+        for contributor, value in batch:
+            share = division.shares.of(contributor, value)
+            treated = treat(max(-share, 0), standing.staked.get(contributor, 0))
+            estate = standing.estates.get(contributor, {})
+            yield Due(
+                contributor,
+                max(share, 0),
+                owed=standing.owed.get(contributor, 0),
+                accrued=standing.accrued.get(contributor, 0),
+                stopped=standing.stopped.get(contributor),
+                claim=Claim(value, share, treated.forgiven, treated.owed, treated.slashed, estate),
+            ).with_netted()
+
+
+def _payout(due: Due) -> Payout:
+    claim = due.claim
+    payees = split(due.amount, due.contributor, claim.estate)
+    return Payout(
+        contributor=due.contributor,
+        value=claim.value,
+        share=claim.share,
+        forgiven=claim.forgiven,
+        carried=claim.carried,
+        slashed=claim.slashed,
+        netted=due.netted,
+        drawn=due.drawn,
+        redistributed=due.redistributed,
+        parts=due.parts,
+        payees={payee: amount for payee, amount in sorted(payees.items()) if amount},
+    )

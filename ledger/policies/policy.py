@@ -8,8 +8,8 @@ to homes of their own; what no policy diverts is paid. A new policy is a new fil
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 from ledger.errors import TermsError
@@ -29,6 +29,18 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a due comes from, and who is paid it; policies pass it on."""
+
+    value: int = 0  # 1e-12 nat
+    share: int = 0  # signed: what the value comes to
+    forgiven: int = 0  # of a negative share
+    carried: int = 0
+    slashed: int = 0
+    estate: Mapping[str, int] = field(default_factory=dict)  # payees and their parts, if not the contributor
+
+
+@dataclass(frozen=True)
 class Due:
     """What one contributor is to get as far as it is not decided, and what bears on it. Minor units, none negative."""
 
@@ -41,6 +53,7 @@ class Due:
     drawn: int = 0
     redistributed: int = 0  # from others' caps, or, negative, given to others
     parts: tuple[Part, ...] = ()
+    claim: Claim = Claim()
 
     def diverted(self, home: str, amount: int, *, release_at: str | None = None, reason: str | None = None) -> Due:
         """The rest, after an amount of it went to a home. Raises `ValueError` for more than there is."""
@@ -70,9 +83,12 @@ class Policy(ABC):
 
     name: ClassVar[str]
 
-    def apply(self, dues: Sequence[Due], whole: int) -> list[Due]:
-        """What is left to everybody; `whole` is the sum of all positive shares. Nothing appears and nothing is lost."""
-        return [self.divert(due) for due in dues]
+    def apply(self, dues: Iterable[Due], whole: int) -> Iterator[Due]:
+        """What is left to everybody; `whole` is the sum of all positive shares. Nothing appears and nothing is lost.
+
+        Dues are a stream. A policy that must know all of them before the first keeps them in a `Spool`.
+        """
+        return map(self.divert, dues)
 
     @abstractmethod
     def divert(self, due: Due) -> Due:

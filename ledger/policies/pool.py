@@ -7,19 +7,20 @@ down, which the house would receive. With `floor` that debt is forgiven and the 
 
 from __future__ import annotations
 
-from ledger.policies.terms import Division, Terms, Worth, fee_of
-from ledger.split import proportional
+from ledger.policies.terms import Division, Shares, Terms, Worth, fee_of
+from ledger.split import cut
 
 
 def pool(worth: Worth, terms: Terms) -> Division:
     """Divide the budget. Raises `ValueError` where no value is positive."""
     budget = terms.amount.minor
     fee = fee_of(budget, terms.fee_basis_points)
-    positive = {contributor: value for contributor, value in worth.values.items() if value > 0}
-    whole = sum(positive.values())
-    shares: dict[str, int] = dict(proportional(budget - fee, positive))
-    for contributor, value in worth.values.items():
-        if value <= 0:
-            shares[contributor] = -(-value * (budget - fee) // whole)
-    debts = -sum(share for share in shares.values() if share < 0)
-    return Division(shares, house=debts, gap=0, fee=fee, funded=budget)
+    rest = budget - fee
+    whole = sum(value for value in worth.values.values() if value > 0)
+    divided = cut(((name, rest * value) for name, value in worth.values.items() if value > 0), whole, rest)
+
+    def share(contributor: str, value: int) -> int:
+        return divided.part(contributor, rest * value) if value > 0 else -(-value * rest // whole)
+
+    debts = sum(-value * rest // whole for value in worth.values.values() if value < 0)
+    return Division(Shares(worth.values, share), house=debts, gap=0, fee=fee, funded=budget)

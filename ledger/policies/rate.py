@@ -8,20 +8,27 @@ contributors get. A run that made the model worse has a negative total: the buye
 
 from __future__ import annotations
 
-from ledger.money import NAT_EXPONENT
-from ledger.policies.terms import Division, Terms, Worth, fee_of
-from ledger.split import largest_remainder
+from itertools import chain
 
-_CONTRIBUTOR, _HOUSE, _GAP = 0, (1, "house"), (2, "gap")
+from ledger.money import NAT_EXPONENT
+from ledger.policies.terms import Division, Shares, Terms, Worth, fee_of
+from ledger.split import cut
+
+_CONTRIBUTOR = 0
+_HOUSE, _GAP = (1, "house"), (2, "gap")
 
 
 def rate(worth: Worth, terms: Terms) -> Division:
     """Price every part."""
     price, nat = terms.amount.minor, 10**NAT_EXPONENT
     total = price * worth.improvement // nat
-    numerators = {(_CONTRIBUTOR, contributor): price * value for contributor, value in worth.values.items()}
-    numerators |= {_HOUSE: price * worth.house, _GAP: price * worth.gap}
-    parts = largest_remainder(numerators, nat, total)
-    shares = {contributor: parts[_CONTRIBUTOR, contributor] for contributor in worth.values}
+    contributors = (((_CONTRIBUTOR, name), price * value) for name, value in worth.values.items())
+    others = ((_HOUSE, price * worth.house), (_GAP, price * worth.gap))
+    divided = cut(chain(contributors, others), nat, total)
+
+    def share(contributor: str, value: int) -> int:
+        return divided.part((_CONTRIBUTOR, contributor), price * value)
+
+    house, gap = (divided.part(key, numerator) for key, numerator in others)
     fee = fee_of(max(total, 0), terms.fee_basis_points)
-    return Division(shares, house=parts[_HOUSE], gap=parts[_GAP], fee=fee, funded=total + fee)
+    return Division(Shares(worth.values, share), house=house, gap=gap, fee=fee, funded=total + fee)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -109,11 +109,28 @@ class Worth:
         return sum(self.values.values()) + self.house + self.gap
 
 
+class Shares(Mapping[str, int]):
+    """Signed shares by contributor, worked out from values one at a time, in their order."""
+
+    def __init__(self, values: Mapping[str, int], of: Callable[[str, int], int]) -> None:
+        self._values = values
+        self.of = of  # the share of a contributor with this value
+
+    def __getitem__(self, contributor: str) -> int:
+        return self.of(contributor, self._values[contributor])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
 @dataclass(frozen=True)
 class Division:
     """Money by part, before negative shares are treated: ``funded == sum(shares) + house + gap + fee``."""
 
-    shares: Mapping[str, int]  # by contributor, signed
+    shares: Shares
     house: int
     gap: int
     fee: int

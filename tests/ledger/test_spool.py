@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.spool import Spool, ordered
+from ledger.spool import Spool, Table, ordered
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,28 @@ def test_one_item_more_or_another_one_is_not_equal(items: list[int], block: int)
     kept = Spool(items, block=block)
     assert kept != items[1:]
     assert kept != [*items[:-1], items[-1] + 1]
+
+
+@given(st.lists(st.integers(), max_size=5), st.integers(-6, 6), st.slices(5))
+def test_one_item_and_a_slice_are_those_of_a_list(items: list[int], place: int, part: slice) -> None:
+    kept = Spool(items, block=2)
+    assert kept[part] == items[part]
+    if -len(items) <= place < len(items):
+        assert kept[place] == items[place]
+    else:
+        with pytest.raises(IndexError):
+            kept[place]
+
+
+@given(st.dictionaries(st.text(), st.integers()))
+def test_a_table_is_read_as_the_dictionary_of_its_rows(rows: dict[str, int]) -> None:
+    table = Table(rows.items())
+    assert dict(table) == rows
+    assert (len(table), list(table)) == (len(rows), list(rows))
+    assert (list(table.items()), list(table.values())) == (list(rows.items()), list(rows.values()))
+    assert all(table[key] == value for key, value in rows.items())
+    with pytest.raises(KeyError):
+        table["no such key\x00"]
 
 
 def test_two_readers_do_not_disturb_each_other() -> None:

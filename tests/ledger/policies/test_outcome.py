@@ -1,6 +1,7 @@
 """Whatever is composed: every entry balances, every part is in its home, and nothing is lost."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -114,6 +115,9 @@ def test_every_entry_balances_and_takes_no_account_below_its_floor(
         assert agreed.mode == "rate" or agreed.negative != "floor" or any(standing.accrued.values())
         return
     assert imbalance(lines) == {}
+    touched = [line.account for line in lines]
+    assert len(touched) == len(set(touched))  # the journal takes them as they come
+    assert all(line.amount for line in lines)
     before = {
         **{f"receivable:{who}": amount for who, amount in standing.owed.items()},
         **{f"stake:{who}": amount for who, amount in standing.staked.items()},
@@ -126,6 +130,24 @@ def test_every_entry_balances_and_takes_no_account_below_its_floor(
         assert kind.floor is None or after >= kind.floor, line
         if line.account == "escrow":
             assert after == max(-outcome.funded, 0)
+
+
+@settings(deadline=None)
+@given(worths(), terms(), STANDINGS, st.integers(1, 3))
+def test_contributors_asked_about_a_few_at_a_time_get_what_they_get_together(
+    worth: Worth, agreed: Terms, standing: Standing, together: int
+) -> None:
+    def some(contributors: Sequence[str]) -> Standing:
+        told = {
+            name: {who: what for who, what in getattr(standing, name).items() if who in contributors}
+            for name in standing.__dict__
+        }
+        return Standing(**told)
+
+    whole = computed(worth, agreed, standing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ledger.policies.outcome._TOGETHER", together)
+        assert compute(worth, agreed, some) == whole
 
 
 @settings(deadline=None)
