@@ -1,4 +1,4 @@
-"""Roles on PostgreSQL: the application's reads the ledger and adds to it; the ledger's owner alone changes its schema."""
+"""Roles on PostgreSQL: the application's reads the ledger and adds to it; its schema is its owner's alone."""
 
 from __future__ import annotations
 

@@ -5,6 +5,9 @@ can be queried and constrained; the audit compares the two. Instants are text (`
 `ExactInteger`.
 """
 
+from sqlalchemy import String
+from sqlmodel import AutoString
+
 from ledger.models.base import RegistryRow, Row
 from ledger.models.holds import Hold, HoldChange
 from ledger.models.journal import Account, AccountChange, Entry, Head, Part, Period, Posting
@@ -22,6 +25,12 @@ from ledger.models.registry import (
     Setting,
 )
 from ledger.models.settlements import Dispute, Resolution, Run, SettledRun, Settlement
+from ledger.text import Text
+
+for _table in Row.metadata.tables.values():
+    for _column in _table.columns:
+        if isinstance(_column.type, String | AutoString):
+            _column.type = Text()
 
 REGISTRY: tuple[type[RegistryRow], ...] = (
     Setting,

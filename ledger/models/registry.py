@@ -128,7 +128,7 @@ class Dataset(RegistryRow, table=True):
         CheckConstraint("byte_count > 0", name="a_dataset_has_a_byte"),
         CheckConstraint("licence <> ''", name="a_dataset_has_a_licence"),
     )
-    id: int | None = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    id: int | None = Field(default=None, sa_column=Column(Integer, primary_key=True, autoincrement=False))
     fingerprint: str = Field(unique=True)
     contributor: str = Field(foreign_key="contributors.id", index=True)
     name: str

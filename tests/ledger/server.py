@@ -35,6 +35,14 @@ _SETTINGS = {
     "autovacuum": "off",
     "max_wal_size": "4GB",
 }
+_NEW_CLUSTER = (
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--locale=C.UTF-8",
+    "--locale-provider=icu",
+    "--icu-locale=en-US",
+    "--no-sync",
+)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -84,8 +92,7 @@ def running() -> Iterator[Server]:
         identity: dict[str, Any] = {"user": account, "group": account, "extra_groups": []} if account else {}
         data = folder / "data"
         made = subprocess.run(
-            [programs / "initdb", f"--pgdata={data}", f"--username={_ADMINISTRATOR}", "--auth=trust", "--no-sync"]
-            + ["--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US"],
+            [programs / "initdb", f"--pgdata={data}", f"--username={_ADMINISTRATOR}", *_NEW_CLUSTER],
             capture_output=True,
             text=True,
             cwd=folder,

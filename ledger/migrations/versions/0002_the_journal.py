@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from ledger.exact_integer import BALANCE_DIGITS, ExactInteger
+from ledger.migrations import assert_unused
+from ledger.text import Text
 
 revision = "0002"
 down_revision = None
@@ -16,18 +18,18 @@ def upgrade() -> None:
     op.create_table(
         "entries",
         sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("subject", sa.String(), nullable=False),
-        sa.Column("recorded_at", sa.String(), nullable=False),
-        sa.Column("event_at", sa.String(), nullable=False),
-        sa.Column("stated_at", sa.String(), nullable=True),
-        sa.Column("reason", sa.String(), nullable=True),
-        sa.Column("reference", sa.String(), nullable=True),
-        sa.Column("key", sa.String(), nullable=False),
-        sa.Column("payload", sa.String(), nullable=False),
-        sa.Column("content", sa.String(), nullable=False),
-        sa.Column("previous", sa.String(), nullable=False),
-        sa.Column("hash", sa.String(), nullable=False),
+        sa.Column("kind", Text(), nullable=False),
+        sa.Column("subject", Text(), nullable=False),
+        sa.Column("recorded_at", Text(), nullable=False),
+        sa.Column("event_at", Text(), nullable=False),
+        sa.Column("stated_at", Text(), nullable=True),
+        sa.Column("reason", Text(), nullable=True),
+        sa.Column("reference", Text(), nullable=True),
+        sa.Column("key", Text(), nullable=False),
+        sa.Column("payload", Text(), nullable=False),
+        sa.Column("content", Text(), nullable=False),
+        sa.Column("previous", Text(), nullable=False),
+        sa.Column("hash", Text(), nullable=False),
         sa.Column("reverses", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("event_at <= recorded_at", name=op.f("ck_entries_what_has_not_happened_is_not_booked")),
         sa.CheckConstraint(
@@ -57,13 +59,13 @@ def upgrade() -> None:
         "head",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("count", sa.BigInteger(), nullable=False),
-        sa.Column("hash", sa.String(), nullable=False),
+        sa.Column("hash", Text(), nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ck_head_there_is_one_head")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_head")),
     )
     op.create_table(
         "commodities",
-        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("code", Text(), nullable=False),
         sa.Column("exponent", sa.Integer(), nullable=False),
         sa.Column("entry", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("exponent BETWEEN 0 AND 18", name=op.f("ck_commodities_an_exponent_is_0_to_18")),
@@ -73,8 +75,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "contributors",
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("name_commitment", sa.String(), nullable=False),
+        sa.Column("id", Text(), nullable=False),
+        sa.Column("name_commitment", Text(), nullable=False),
         sa.Column("entry", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
             "length(id) BETWEEN 1 AND 64 AND id = lower(id)", name=op.f("ck_contributors_an_id_is_short_and_lower_case")
@@ -87,8 +89,8 @@ def upgrade() -> None:
     op.create_table(
         "periods",
         sa.Column("entry", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("through", sa.String(), nullable=False),
-        sa.Column("trial_balance", sa.String(), nullable=False),
+        sa.Column("through", Text(), nullable=False),
+        sa.Column("trial_balance", Text(), nullable=False),
         sa.CheckConstraint("length(through) = 27", name=op.f("ck_periods_through_is_utc_with_microseconds")),
         sa.CheckConstraint("length(trial_balance) = 64", name=op.f("ck_periods_a_trial_balance_is_sealed_by_sha256")),
         sa.ForeignKeyConstraint(["entry"], ["entries.sequence"], name=op.f("fk_periods_entry_entries")),
@@ -97,8 +99,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "settings",
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("value", sa.String(), nullable=False),
+        sa.Column("name", Text(), nullable=False),
+        sa.Column("value", Text(), nullable=False),
         sa.Column("entry", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["entry"], ["entries.sequence"], name=op.f("fk_settings_entry_entries")),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_settings")),
@@ -106,11 +108,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "accounts",
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("commodity", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("contributor", sa.String(), nullable=True),
-        sa.Column("normal_side", sa.String(), nullable=False),
+        sa.Column("name", Text(), nullable=False),
+        sa.Column("commodity", Text(), nullable=False),
+        sa.Column("kind", Text(), nullable=False),
+        sa.Column("contributor", Text(), nullable=True),
+        sa.Column("normal_side", Text(), nullable=False),
         sa.Column("floor", ExactInteger(BALANCE_DIGITS), nullable=True),
         sa.Column("entry", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
@@ -132,8 +134,8 @@ def upgrade() -> None:
         "parts",
         sa.Column("entry", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("contributor", sa.String(), nullable=False),
-        sa.Column("payload", sa.String(), nullable=False),
+        sa.Column("contributor", Text(), nullable=False),
+        sa.Column("payload", Text(), nullable=False),
         sa.CheckConstraint("number >= 1", name=op.f("ck_parts_parts_are_counted_from_one")),
         sa.ForeignKeyConstraint(["contributor"], ["contributors.id"], name=op.f("fk_parts_contributor_contributors")),
         sa.ForeignKeyConstraint(["entry"], ["entries.sequence"], name=op.f("fk_parts_entry_entries")),
@@ -142,9 +144,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_parts_contributor"), "parts", ["contributor"], unique=False)
     op.create_table(
         "personal_data",
-        sa.Column("contributor", sa.String(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("salt", sa.String(), nullable=False),
+        sa.Column("contributor", Text(), nullable=False),
+        sa.Column("name", Text(), nullable=False),
+        sa.Column("salt", Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["contributor"], ["contributors.id"], name=op.f("fk_personal_data_contributor_contributors")
         ),
@@ -153,9 +155,9 @@ def upgrade() -> None:
     op.create_table(
         "account_changes",
         sa.Column("entry", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("account", sa.String(), nullable=False),
-        sa.Column("commodity", sa.String(), nullable=False),
-        sa.Column("change", sa.String(), nullable=False),
+        sa.Column("account", Text(), nullable=False),
+        sa.Column("commodity", Text(), nullable=False),
+        sa.Column("change", Text(), nullable=False),
         sa.CheckConstraint(
             "change IN ('frozen', 'freed', 'closed')",
             name=op.f("ck_account_changes_an_account_is_frozen_freed_or_closed"),
@@ -178,9 +180,9 @@ def upgrade() -> None:
         "postings",
         sa.Column("entry", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("line", sa.Integer(), nullable=False),
-        sa.Column("account", sa.String(), nullable=False),
-        sa.Column("commodity", sa.String(), nullable=False),
-        sa.Column("side", sa.String(), nullable=False),
+        sa.Column("account", Text(), nullable=False),
+        sa.Column("commodity", Text(), nullable=False),
+        sa.Column("side", Text(), nullable=False),
         sa.Column("amount", ExactInteger(), nullable=False),
         sa.Column("balance", ExactInteger(BALANCE_DIGITS), nullable=False),
         sa.CheckConstraint(sa.column("amount", ExactInteger()) > 0, name=op.f("ck_postings_an_amount_is_positive")),
@@ -200,6 +202,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # What a ledger starts with may go, and nothing else: each further row is an entry's.
+    assert_unused(op.get_bind(), revision, "entries", beyond="kind IN ('setting', 'commodity')")
     op.drop_table("postings")
     op.drop_table("account_changes")
     op.drop_table("personal_data")
