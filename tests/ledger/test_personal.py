@@ -149,6 +149,19 @@ def test_the_bytes_of_an_erased_name_are_gone_from_the_files(staffed_file: Ledge
         assert NAME.encode() not in file.read_bytes(), file
 
 
+def test_what_another_program_deleted_is_forgotten_when_it_is_erased_again(staffed_file: Ledger) -> None:
+    with staffed_file.writing() as session:
+        registry.add_contributor(session, "zq", NAME)
+    path = Path(staffed_file.place)
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA secure_delete = OFF")
+        other.execute("DELETE FROM personal_data WHERE contributor = 'zq'")
+    other.close()
+    assert any(NAME.encode() in file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+    assert not erase(staffed_file, "zq").found
+    assert not any(NAME.encode() in file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+
 def test_while_somebody_reads_an_older_copy_the_erasure_says_that_it_is_not_complete(
     staffed_file: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

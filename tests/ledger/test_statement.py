@@ -73,6 +73,14 @@ def test_what_was_reversed_is_shown_as_reversed(staffed: Ledger, book: Book) -> 
     assert found.balances[0].payable == 0
 
 
+def test_a_reversed_run_is_shown_as_reversed_to_whom_it_was_worth_nothing_too(staffed: Ledger, book: Book) -> None:
+    with staffed.writing() as session:
+        run = book(session, {"alice": 0.5, "carol": 0.0}).run
+        reversal = journal.reverse(session, run.entry, "the wrong record").entry.sequence
+        for name in ("alice", "carol"):
+            assert [valued.reversed_by for valued in statement(session, name).runs] == [reversal]
+
+
 def test_withdrawn_consent_is_shown(staffed: Ledger) -> None:
     with staffed.writing() as session:
         registry.withdraw_consent(session, registry.datasets(session, "alice")[0].fingerprint, "2026-02-01")

@@ -228,6 +228,21 @@ def test_a_proof_of_the_wrong_length_is_refused_for_that() -> None:
             tree.verify_consistency(6, 11, older, root, wrong)
 
 
+def test_hashes_whose_bounds_were_moved_are_refused() -> None:
+    """Both children are hashed as one text: a byte moved from one to the other would lead to the same root."""
+    leaves = hashes(8)
+    proved = tree.prove(leaves, [0], [2])
+    first, *rest = proved.inclusion[0]
+    assert tree.node_hash(leaves[0] + first[:1], first[1:]) == tree.node_hash(leaves[0], first)
+    with pytest.raises(InclusionProofError, match="another length"):
+        tree.verify_inclusion(0, 8, leaves[0] + first[:1], (first[1:], *rest), proved.root)
+    with pytest.raises(InclusionProofError, match="another length"):
+        tree.verify_inclusion(0, 1, b"", (), b"")
+    older, (second, *more) = tree.root(leaves[:2]), proved.consistency[2]
+    with pytest.raises(ConsistencyProofError, match="another length"):
+        tree.verify_consistency(2, 8, older + second[:1], proved.root, (second[1:], *more))
+
+
 def test_proofs_of_many_leaves_are_made_in_memory_that_does_not_grow_with_the_log() -> None:
     def peak(size: int) -> int:
         tracemalloc.start()
