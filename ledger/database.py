@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,14 +26,12 @@ from ledger import migrations, roles
 from ledger.errors import (
     DatabaseExistsError,
     DatabaseMissingError,
-    DatabaseUnreachableError,
     DatabaseUrlError,
-    LedgerError,
     NotALedgerError,
     SchemaVersionError,
     WriteConflictError,
 )
-from ledger.failures import explained
+from ledger.failures import explained, of_system
 from ledger.places import MIGRATING, READING, file_engine, path_of, server_engine, shown
 
 Clock = Callable[[], datetime]
@@ -62,14 +61,7 @@ class Ledger:
         self.place = place  # the path or URL it was opened by, without a password
         self.folder = folder  # where relative paths of run records start; None for a database server
         self.clock = clock
-        server = engine.dialect.name == "postgresql"
-        # The isolation is stated, whatever the server's own default is.
-        self._reader = engine.execution_options(
-            **{READING: True}, **({"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if server else {})
-        )
-        self._writer = engine.execution_options(
-            **({"isolation_level": "READ COMMITTED", "postgresql_readonly": False} if server else {})
-        )
+        self._reader = engine.execution_options(**{READING: True})
 
     @classmethod
     def create(
@@ -97,17 +89,12 @@ class Ledger:
         path = path_of(place)
         if path is None:
             books = cls(server_engine(str(place)), shown(str(place)), None, clock)
-            try:
-                books._build(begin, application_role)
-            except LedgerError:
-                books.close()
-                raise
+            books._build(begin, application_role)
             return books
-        if application_role is not None:
-            raise DatabaseUrlError(str(path), "a SQLite file knows no roles; leave the application role out")
+        _assert_no_role(path, application_role)
         if path.exists():
             raise DatabaseExistsError(str(path))
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
+        scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             books = cls(file_engine(scratch), str(path), path.parent, clock)
@@ -115,7 +102,7 @@ class Ledger:
             books.close()
             _take_place(scratch, path)
         except OSError as error:
-            raise DatabaseUnreachableError(str(path), error.strerror or str(error)) from error
+            raise of_system(str(path), error) from error
         finally:
             for suffix in ("", "-wal", "-shm", "-journal"):
                 scratch.with_name(scratch.name + suffix).unlink(missing_ok=True)
@@ -137,17 +124,23 @@ class Ledger:
         return books
 
     @classmethod
-    def upgrade(cls, place: str | os.PathLike[str], *, clock: Clock = utc_now) -> Ledger:
-        """Bring an older ledger to this program's schema, and open it. Raises what `open` does."""
+    def upgrade(
+        cls, place: str | os.PathLike[str], *, application_role: str | None = None, clock: Clock = utc_now
+    ) -> Ledger:
+        """Bring an older ledger to this program's schema, and open it. Raises what `open` does.
+
+        Roles that it was given to keep it; `application_role` is one more, as in `create`.
+        """
+        _assert_no_role(path_of(place), application_role)
         books = cls._connect(place, clock)
         found = books._revision()
         if not migrations.known(found):
             books.close()
             raise books._of_another_version(found)
-        with books._reported(), books._writer.execution_options(**{MIGRATING: True}).begin() as connection:
+        with books._closed_by_errors(), books.engine.execution_options(**{MIGRATING: True}).begin() as connection:
             lock(connection)
             migrations.upgrade(connection)
-            for role in roles.given(connection):
+            for role in {*roles.given(connection), *filter(None, [application_role])}:
                 roles.give(connection, role)
         return books
 
@@ -161,8 +154,10 @@ class Ledger:
         try:
             with path.open("rb") as file:
                 magic = file.read(len(_MAGIC))
+        except IsADirectoryError as error:
+            raise NotALedgerError(str(path), "it is a folder") from error
         except OSError as error:
-            raise NotALedgerError(str(path), error.strerror or str(error)) from error
+            raise of_system(str(path), error) from error
         if magic != _MAGIC:
             raise NotALedgerError(str(path), "it is not a SQLite database")
         return cls(file_engine(path), str(path), path.parent, clock)
@@ -182,7 +177,7 @@ class Ledger:
         There is one at a time; others wait. Raises `WriteConflictError` where the database undid it in favour of
         another transaction: `transact` tries again.
         """
-        with self._reported(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with self._reported(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             self._equip(session)
             lock(session.connection())  # the transaction begins here, not at the first statement
             yield session
@@ -218,7 +213,7 @@ class Ledger:
         session.info["folder"] = self.folder
 
     def _build(self, begin: Callable[[Session], None], role: str | None) -> None:
-        with self._reported(), Session(self._writer) as session, session.begin():
+        with self._closed_by_errors(), Session(self.engine) as session, session.begin():
             self._equip(session)
             connection = session.connection()
             if connection.dialect.name == "postgresql":
@@ -233,17 +228,16 @@ class Ledger:
                 roles.give(connection, role)
 
     def _revision(self) -> str:
-        try:
-            with self._reported(), self._reader.connect() as connection:
-                if "alembic_version" not in inspect(connection).get_table_names():
-                    raise NotALedgerError(self.place, "it holds other tables")
-                found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+        with self._closed_by_errors(), self._reader.connect() as connection:
+            tables = inspect(connection).get_table_names()
+            if not tables and self.folder is None:
+                raise DatabaseMissingError(self.place)
+            if "alembic_version" not in tables:
+                raise NotALedgerError(self.place, "it holds other tables" if tables else "it holds no table")
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
             if len(found) != 1:
                 raise NotALedgerError(self.place, "its schema has no version")
-        except LedgerError:
-            self.close()
-            raise
-        return str(found[0])
+            return str(found[0])
 
     def _of_another_version(self, found: str) -> SchemaVersionError:
         unreleased = found in migrations.UNRELEASED
@@ -259,6 +253,20 @@ class Ledger:
             if known is None:
                 raise
             raise known from error
+
+    @contextmanager
+    def _closed_by_errors(self) -> Iterator[None]:
+        try:
+            with self._reported():
+                yield
+        except BaseException:
+            self.close()
+            raise
+
+
+def _assert_no_role(path: Path | None, role: str | None) -> None:
+    if path is not None and role is not None:
+        raise DatabaseUrlError(str(path), "a SQLite file knows no roles; leave the application role out")
 
 
 def lock(connection: Connection) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -48,8 +51,11 @@ def explained(place: str, error: DBAPIError) -> LedgerError | None:
     cause = error.orig
     words = " ".join(str(cause).split())
     if isinstance(cause, sqlite3.Error):
-        code = getattr(cause, "sqlite_errorcode", None)
-        kind = None if code is None else _SQLITE.get(code & 0xFF)  # an extended code's low byte is its kind
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # an extended code's low byte is its kind
+        kind = _SQLITE.get(code)
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not _writable(Path(place).parent):
+            # Reading needs files beside it too, by which readers and the writer know of one another.
+            return DatabaseReadOnlyError(place, "its folder cannot be written")
     else:
         kind = _POSTGRESQL.get(getattr(cause, "sqlstate", None) or "")
     if kind is not None:
@@ -57,3 +63,20 @@ def explained(place: str, error: DBAPIError) -> LedgerError | None:
     if isinstance(error, OperationalError) or error.connection_invalidated:
         return DatabaseUnreachableError(place, words)
     return None
+
+
+def of_system(place: str, error: OSError) -> LedgerError:
+    """The ledger's own error for what the operating system said of a file or a folder."""
+    words = error.strerror or str(error)
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            return DatabasePermissionError(place, words)
+        case errno.EROFS:
+            return DatabaseReadOnlyError(place, words)
+        case errno.ENOSPC | errno.EDQUOT:
+            return DatabaseFullError(place, words)
+    return DatabaseUnreachableError(place, words)
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)

@@ -60,6 +60,7 @@ def server_engine(place: str) -> Engine:
         reason = f"{error.name} is not installed: pip install 'ghostledger[postgresql]'"
         raise DatabaseUrlError(shown(url), reason) from error
     event.listen(engine, "connect", _prepare_postgresql)
+    event.listen(engine, "begin", _begin_postgresql)
     # Many rows go into one statement: without it the driver sends one a row.
     engine.dialect.use_insertmanyvalues_wo_returning = True
     return engine
@@ -97,3 +98,10 @@ def _begin_sqlite(connection: Connection) -> None:
 def _prepare_postgresql(connection: Any, _: object) -> None:
     connection.execute(f"SET lock_timeout = '{_wait_milliseconds()}ms'")
     connection.commit()
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    """The isolation is stated, whatever the server's own default is. That a database is read-only is for it to say."""
+    reading = connection.get_execution_options().get(READING, False)
+    level = "REPEATABLE READ, READ ONLY" if reading else "READ COMMITTED"
+    connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL {level}")

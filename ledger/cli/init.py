@@ -25,6 +25,10 @@ def init(
             help="What the ledger's log is called in checkpoints, such as ledger.example/books; random if not given."
         ),
     ] = None,
+    application_role: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="PostgreSQL: a role that may then read the ledger and add to it, no more."),
+    ] = None,
     upgrade: Annotated[
         bool, typer.Option("--upgrade", help="Bring an existing ledger to this program's schema.")
     ] = False,
@@ -32,7 +36,11 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make an empty ledger. An existing one is never overwritten."""
-    with Ledger.upgrade(ledger) if upgrade else Ledger.create(ledger, tolerance=tolerance, origin=origin) as books:
+    with (
+        Ledger.upgrade(ledger, application_role=application_role)
+        if upgrade
+        else Ledger.create(ledger, tolerance=tolerance, origin=origin, application_role=application_role)
+    ) as books:
         with books.reading() as session:
             kept, called = tolerance_of(session), origin_of(session)
         if as_json:

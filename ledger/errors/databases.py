@@ -75,11 +75,11 @@ class DatabaseUnreachableError(LedgerError):
 
 
 class DatabaseBusyError(LedgerError):
-    """Somebody else has been writing for longer than a writer waits."""
+    """Others have been writing for longer than a writer waits."""
 
     def __init__(self, place: str, reason: str) -> None:
         self.place, self.reason = place, reason
-        super().__init__(f"{place}: somebody else is writing: {reason}; nothing was stored, try again later")
+        super().__init__(f"{place}: is busy with others: {reason}; nothing was stored, try again later")
 
 
 class DatabaseReadOnlyError(LedgerError):
@@ -101,13 +101,13 @@ class DatabaseFullError(LedgerError):
 
 
 class DatabasePermissionError(LedgerError):
-    """The role that is connected may not do this."""
+    """The account or the role that asks may not do this."""
 
     def __init__(self, place: str, reason: str) -> None:
         self.place, self.reason = place, reason
         super().__init__(
-            f"{place}: {reason}; nothing was stored, connect as the ledger's owner "
-            "or as the role that it was given to with --application-role"
+            f"{place}: {reason}; nothing was stored, use an account or a role that may: the ledger's owner, or the "
+            "application role that it was given to"
         )
 
 

@@ -97,7 +97,7 @@ def test_who_waits_too_long_for_another_writer_is_told(books: Ledger, monkeypatc
     monkeypatch.setattr("ledger.places.WAIT_SECONDS", 0.001)
     with books.writing(), Ledger.open(books.place) as other:
         blocked = other.writing()
-        with pytest.raises(DatabaseBusyError, match="somebody else is writing"):
+        with pytest.raises(DatabaseBusyError, match="is busy with others"):
             blocked.__enter__()
 
 
