@@ -6,6 +6,7 @@ import typer
 
 from ledger.cli import (
     audit,
+    balance,
     checkpoint,
     demonstration,
     duplicates,
@@ -14,6 +15,7 @@ from ledger.cli import (
     import_run,
     init,
     key,
+    moves,
     release,
     reverse,
     settle,
@@ -21,13 +23,16 @@ from ledger.cli import (
     train,
     verify,
 )
+from ledger.cli.account import account
 from ledger.cli.contributor import contributor
 from ledger.cli.dataset import dataset
 from ledger.cli.dispute import dispute
+from ledger.cli.entry import entry
 from ledger.cli.estate import estate
 from ledger.cli.group import group
 from ledger.cli.objective import objective
 from ledger.cli.pay import pay
+from ledger.cli.period import period
 from ledger.cli.stake import stake
 
 application = typer.Typer(
@@ -53,6 +58,13 @@ application.command("reverse", epilog=reverse.EXAMPLE)(reverse.reverse)
 application.command("release", epilog=release.EXAMPLE)(release.release)
 application.add_typer(pay, name="pay")
 application.add_typer(dispute, name="dispute")
+application.command("convert", epilog=moves.CONVERT_EXAMPLE)(moves.convert)
+application.command("remit", epilog=moves.REMIT_EXAMPLE)(moves.remit)
+application.add_typer(account, name="account")
+application.command("balance", epilog=balance.BALANCE_EXAMPLE)(balance.balance)
+application.command("trial-balance", epilog=balance.TRIAL_EXAMPLE)(balance.trial_balance)
+application.add_typer(period, name="period")
+application.add_typer(entry, name="entry")
 application.command("audit", epilog=audit.EXAMPLE)(audit.audit)
 application.command("statement", epilog=statement.EXAMPLE)(statement.statement)
 application.command("key", epilog=key.EXAMPLE)(key.key)

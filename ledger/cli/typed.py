@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from sqlmodel import Session
 
-from ledger.errors import LedgerError
+from ledger.errors import AssetError, LedgerError
 from ledger.models import Commodity
-from ledger.money import Amount
+from ledger.money import NAT, Amount, Asset
 
 
 class PartsError(LedgerError):
@@ -39,3 +39,24 @@ def amount(session: Session, text: str) -> Amount:
     """
     known = session.get(Commodity, text.split()[-1]) if text.split() else None
     return Amount.parse(text, known.exponent if known else None)
+
+
+def commodity_of(session: Session, code: str) -> Commodity:
+    """An asset that the ledger knows, or nat. Raises `AssetError`."""
+    known = session.get(Commodity, code)
+    if known is None:
+        raise AssetError(code, "has not been used in this ledger")
+    return known
+
+
+def units(session: Session, text: str, code: str) -> int:
+    """Smallest units of a decimal text that may have a sign, in an asset that the ledger knows or ISO 4217 does.
+
+    Raises `AmountError` or `AssetError`.
+    """
+    known = session.get(Commodity, code)
+    if code == NAT:
+        raise AssetError(code, "is no money")
+    asset = Asset.named(code, known.exponent if known else None)
+    minor = asset.parse(text.removeprefix("-"))
+    return -minor if text.startswith("-") else minor

@@ -1,0 +1,53 @@
+"""Mistakes taken back: which entries anyone may reverse by hand, and which have an operation of their own for it."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from sqlmodel import Session
+
+from ledger import bookkeeping, holds, journal, releases, stakes, valuation
+from ledger import settlement_entries as settlements
+from ledger.errors import ReversalError
+from ledger.journal import REVERSAL
+from ledger.models import REGISTRY
+from ledger.scope import settlements_of_run
+
+REVERSIBLE = frozenset(
+    {
+        valuation.KIND,
+        bookkeeping.CONVERSION,
+        bookkeeping.REMITTANCE,
+        stakes.DEPOSIT,
+        stakes.WITHDRAWAL,
+        holds.OPENED,
+        releases.KIND,
+    }
+)
+_REMEDIES = {
+    settlements.KIND: "take it back with `ghostledger reverse RUN`",
+    settlements.FUNDING: "take its settlement back with `ghostledger reverse RUN`",
+    settlements.REFUND: "take its settlement back with `ghostledger reverse RUN`",
+    bookkeeping.SWEEP: "the account that it emptied is closed",
+    REVERSAL: "book what is right by a new entry",
+    **{row.entry_kind: "it moved nothing" for row in REGISTRY},
+}
+
+
+def reverse_entry(
+    session: Session, sequence: int, reason: str, *, event_at: date | datetime | str | None = None
+) -> journal.Posted:
+    """Reverse one entry by its mirror image. Asking again for the same reason returns the first reversal.
+
+    Raises `UnknownEntryError`, `ReversalError` for a kind that is taken back in another way, for a valuation whose run
+    is settled, and where what the entry moved has moved on; and `AccountLimitError` where it is gone.
+    """
+    entry = journal.entry(session, sequence)
+    if entry.kind not in REVERSIBLE:
+        remedy = _REMEDIES.get(entry.kind, "what follows on it is undone by the command that made it")
+        raise ReversalError(sequence, f"it is a {entry.kind} entry; {remedy}")
+    if entry.kind == valuation.KIND:
+        for made in settlements_of_run(session, entry.subject):
+            if journal.reversal_of(session, made.entry) is None:
+                raise ReversalError(sequence, f"entry {made.entry} settled its run; take that back first")
+    return holds.reverse(session, sequence, reason, event_at=event_at)
