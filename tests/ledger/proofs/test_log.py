@@ -59,8 +59,7 @@ def test_another_ledgers_checkpoint_is_not_continued(staffed: Ledger) -> None:
 
 def tampered(books: Ledger, sql: str) -> None:
     with books.engine.begin() as connection:
-        for name in triggers.expected("sqlite"):
-            connection.execute(text(f'DROP TRIGGER IF EXISTS "{name}"'))
+        triggers.remove(connection)
         connection.execute(text(sql))
 
 

@@ -37,8 +37,7 @@ def unguarded(books: Ledger) -> Iterator[Session]:
     """A session on books without triggers and constraints, for whoever may do everything; guarded again afterwards."""
     with books.engine.connect() as connection:
         connection.execute(text("PRAGMA defer_foreign_keys = ON"))
-        for name in triggers.expected("sqlite"):
-            connection.execute(text(f'DROP TRIGGER "{name}"'))
+        triggers.remove(connection)
         with Session(connection) as session:
             yield session
             session.flush()
