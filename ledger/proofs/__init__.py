@@ -1,1 +1,4 @@
-"""Proofs that need no database: a Merkle log over the entries, and signed checkpoints of it."""
+"""A Merkle log over the entries, signed checkpoints of it, and statements that carry what they rest on.
+
+`log` and `carrying` read the books; all else needs no database.
+"""

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import text
@@ -28,6 +29,7 @@ from ledger.proofs.note import SignerKey
 from ledger.proofs.verification import verify_statement
 from ledger.statement import statement
 from ledger.valuation import Booked
+from tests.ledger.server import CLERK, PASSWORD, Server
 
 NAME = "Zoë Quisenberry-Ramirez"
 KEY_SEED = bytes(range(32))
@@ -160,6 +162,22 @@ def test_what_another_program_deleted_is_forgotten_when_it_is_erased_again(staff
     assert any(NAME.encode() in file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
     assert not erase(staffed_file, "zq").found
     assert not any(NAME.encode() in file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+
+def test_who_does_not_own_the_ledger_erases_a_name_and_says_that_its_bytes_are_left(server: Server) -> None:
+    database = server.make()
+    try:
+        Ledger.create(server.url(database), application_role=CLERK).close()
+        with Ledger.open(server.url(database, f"{CLERK}:{quote(PASSWORD)}")) as books:
+            books.transact(lambda session: registry.add_contributor(session, "zq", NAME))
+            erased = erase(books, "zq")
+            with books.reading() as session:
+                assert personal.name_of(session, "zq") is None
+        assert (erased.found, erased.forgotten) == (True, False)
+        with Ledger.open(server.url(database)) as books:
+            assert erase(books, "zq").forgotten
+    finally:
+        server.drop(database)
 
 
 def test_while_somebody_reads_an_older_copy_the_erasure_says_that_it_is_not_complete(
