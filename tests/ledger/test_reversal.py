@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
-from ledger import balances, disputes, estates, holds, journal, payouts, registry, releases, stakes
+from ledger import balances, disputes, estates, holds, journal, payouts, registry, stakes
 from ledger.audit import audit
 from ledger.database import Ledger
 from ledger.errors import ReversalError
@@ -148,12 +148,14 @@ def test_released_and_voided_holds_are_made_good_from_where_they_went(checked: L
         }
 
 
-def test_a_release_that_was_reversed_leaves_nothing_to_make_good(checked: Ledger, book: Book) -> None:
+@pytest.mark.parametrize("change", [holds.POSTED, holds.VOIDED])
+def test_a_hold_whose_change_was_reversed_leaves_nothing_to_make_good(checked: Ledger, book: Book, change: str) -> None:
     with checked.writing() as session:
         made = settled(session, book, pool(Holdback(1000, "2026-01-01")), alice=1.0)
-        released = releases.release(session).entry
-        assert released is not None
-        holds.reverse(session, released, "too early")
+        assert made.settlement is not None
+        ((hold, _),) = holds.left_of(session, made.settlement.entry)
+        done = holds.change(session, [holds.Change(hold.id, change)], kind="change", subject="early", key="c")
+        holds.reverse(session, done.entry.sequence, "too early")
         assert kinds(reverse(session, made.scope.runs[0], "wrong")) == ["reversal", "reversal"]
         assert accounts(session) == {}
 
