@@ -1,0 +1,8 @@
+"""The books in plain Python: dictionaries of whole numbers, with nothing that comes from the ledger."""
+
+from tests.ledger.reliability.model.holds import Hold
+from tests.ledger.reliability.model.journal import CHART, EXPONENTS, HELD, Account, RefusedError, kind_of
+from tests.ledger.reliability.model.registry import Run, Worth
+from tests.ledger.reliability.model.settlements import Books, Terms
+
+__all__ = ["CHART", "EXPONENTS", "HELD", "Account", "Books", "Hold", "RefusedError", "Run", "Terms", "Worth", "kind_of"]
