@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, insert
+from sqlalchemy import BigInteger, bindparam
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from ledger.batches import batches
+from ledger.bulk import add_rows
 from ledger.errors import AccountError, AssetError, UnknownContributorError
 from ledger.lines import Side
 from ledger.models import Account, AccountChange, Commodity, Contributor, Posting
@@ -161,8 +162,7 @@ def open_missing(session: Session, keys: Sequence[Key], entry: int) -> dict[Key,
     """
     made = [default_account(name, commodity, entry) for name, commodity in keys]
     assert_known(session, made)
-    for batch in batches((row.model_dump() for row in made), 10_000):
-        session.connection().execute(insert(Account), batch)
+    add_rows(session.connection(), Account, (row.model_dump() for row in made))
     return {(row.name, row.commodity): Position(row.contributor, row.normal_side, row.floor, None) for row in made}
 
 

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, insert
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from ledger import accounts, journal
 from ledger.batches import batches
+from ledger.bulk import add_rows
 from ledger.errors import FutureEventError, HoldError, ReversalError
 from ledger.held import left_of, made_by, open_holds, remaining, rows
 from ledger.instants import format_instant, parse_instant
@@ -102,7 +103,7 @@ def record(session: Session, entry: int, holds: Iterable[NewHold]) -> range:
     first = after = (session.exec(select(func.max(Hold.id))).one() or 0) + 1
     for batch in batches(holds, _ROWS):
         rows = [{"id": after + place, "entry": entry, **asdict(hold)} for place, hold in enumerate(batch)]
-        session.connection().execute(insert(Hold), rows)
+        add_rows(session.connection(), Hold, rows)
         after += len(rows)
     return range(first, after)
 
@@ -250,5 +251,4 @@ def _lines(hold: Hold, step: Change, to: Destinations | None) -> Iterator[Line]:
 
 
 def _record_changes(session: Session, entry: int, steps: Iterable[Change]) -> None:
-    for batch in batches(({"entry": entry, **asdict(step)} for step in steps), _ROWS):
-        session.connection().execute(insert(HoldChange), batch)
+    add_rows(session.connection(), HoldChange, ({"entry": entry, **asdict(step)} for step in steps))

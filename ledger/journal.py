@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 
 from ledger import accounts
 from ledger.batches import batches
+from ledger.bulk import add_rows
 from ledger.canonical import GENESIS, Request, entry_hash
 from ledger.errors import (
     AccountLimitError,
@@ -32,7 +33,6 @@ from ledger.requests import Ready, ready
 
 REVERSAL = "reversal"
 _REGISTRY_KINDS = frozenset(row.entry_kind for row in REGISTRY)
-_ROWS = 10_000  # of one insert
 _HEAD = select(Head.count, Head.hash)
 _RECORDED_AT = select(Entry.recorded_at).where(Entry.sequence == bindparam("entry"))
 
@@ -248,13 +248,14 @@ def _write(session: Session, made: Entry, asked: Ready) -> None:
         {"entry": made.sequence, "number": number, "contributor": contributor, "payload": payload}
         for number, (contributor, payload) in enumerate(asked.parts, start=1)
     )
-    _insert(session, Part, rows)
+    connection = session.connection()
+    add_rows(connection, Part, rows)
     for batch in batches(enumerate(asked.lines, start=1), accounts.BATCH):
-        _insert(session, Posting, _postings(session, made.sequence, batch))
+        add_rows(connection, Posting, _postings(session, made.sequence, batch))
     if made.sequence == 1:
-        _insert(session, Head, [{"id": 1, "count": 1, "hash": made.hash}])
+        connection.execute(insert(Head), {"id": 1, "count": 1, "hash": made.hash})
     else:
-        session.connection().execute(update(Head), {"count": made.sequence, "hash": made.hash})
+        connection.execute(update(Head), {"count": made.sequence, "hash": made.hash})
 
 
 def _postings(session: Session, sequence: int, numbered: Sequence[tuple[int, Line]]) -> Iterator[dict[str, Any]]:
@@ -271,8 +272,3 @@ def _postings(session: Session, sequence: int, numbered: Sequence[tuple[int, Lin
         if position.floor is not None and balance < position.floor:
             raise AccountLimitError(line.account, line.commodity, balance, position.floor)
         yield {"entry": sequence, "line": number, **line.__dict__, "balance": balance}
-
-
-def _insert(session: Session, table: Any, rows: Iterable[dict[str, Any]]) -> None:
-    for batch in batches(rows, _ROWS):
-        session.connection().execute(insert(table), batch)

@@ -11,12 +11,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from ledger import holds, journal, registry
 from ledger import settlement_entries as entries
-from ledger.batches import batches
+from ledger.bulk import add_rows
 from ledger.canonical import canonical
 from ledger.disputes import open_on
 from ledger.errors import NotSettledError, ReversalError, SettledAlreadyError
@@ -209,6 +208,5 @@ def _book(session: Session, scope: Scope, attempt: int, as_of: str, terms: Terms
     )
     session.add(settlement)
     session.flush()
-    for batch in batches(({"settlement": entry, "run": run} for run in scope.runs), 1000):
-        session.connection().execute(insert(SettledRun), batch)
+    add_rows(session.connection(), SettledRun, ({"settlement": entry, "run": run} for run in scope.runs))
     return settlement

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
-from ledger.batches import batches
+from ledger.bulk import add_rows
 from ledger.consents import change_consent
 from ledger.contributors import contributor
 from ledger.datasets import Overlap, overlaps_of
@@ -19,8 +18,6 @@ from ledger.instants import parse_instant
 from ledger.licences import parse_licence
 from ledger.models import Dataset, DatasetRecord
 from ledger.rows import register, source
-
-_ROWS = 10_000  # rows of one insert
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,7 @@ def register_dataset(
         ),
     )
     rows = ({"dataset": dataset.id, "hash": hash, "copies": copies} for hash, copies in found.copies())
-    for batch in batches(rows, _ROWS):
-        session.connection().execute(insert(DatasetRecord), batch)
+    add_rows(session.connection(), DatasetRecord, rows)
     if given_at is not None:
         change_consent(session, dataset, "given", given_at)
     return RegisteredDataset(dataset, overlaps)
