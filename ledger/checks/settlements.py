@@ -226,7 +226,11 @@ def _shortfall_faults(session: Session) -> Iterator[Fault]:
     for entry in session.exec(select(Entry).where(Entry.kind == SHORTFALL).order_by(col(Entry.sequence))):
         name = f"shortfall, entry {entry.sequence}"
         about = (stated(entry) or {}).get("settlement")
-        settlement = session.get(Settlement, about) if isinstance(about, int) else None
+        try:
+            settlement = session.get(Settlement, about) if isinstance(about, int) else None
+        except StoredAmountError as error:
+            yield Fault(SHORTFALLS, f"{name}: settlement {about}: {error}")
+            continue
         if settlement is None or stated(entry) != shortfall_payload(settlement.entry):
             yield Fault(SHORTFALLS, f"{name}: names no settlement")
             continue
