@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ CONNECT_SECONDS = 10
 # What a transaction is for, as an option of its connection.
 READING, MIGRATING = "ledger_reading", "ledger_migrating"
 
-_DRIVER = "postgresql+psycopg"
+_DRIVER, _SERVERS = "postgresql+psycopg", ("postgresql", "postgres")
 
 
 def path_of(place: str | os.PathLike[str]) -> Path | None:
@@ -25,7 +26,7 @@ def path_of(place: str | os.PathLike[str]) -> Path | None:
     if not isinstance(place, str) or "://" not in place:
         return Path(place).resolve()
     url = _url(place)
-    if url.get_backend_name() == "postgresql":
+    if url.get_backend_name() in _SERVERS:
         return None
     if url.get_backend_name() != "sqlite":
         raise DatabaseUrlError(shown(url), "a ledger lies in a SQLite file or in PostgreSQL: postgresql://…")
@@ -35,8 +36,10 @@ def path_of(place: str | os.PathLike[str]) -> Path | None:
 
 
 def shown(place: str | URL) -> str:
-    """A URL without its password."""
-    return (_url(place) if isinstance(place, str) else place).render_as_string(hide_password=True)
+    """A URL without its password, wherever it states one."""
+    url = _url(place) if isinstance(place, str) else place
+    secret = [name for name in url.query if "password" in name]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
 def file_engine(path: Path) -> Engine:
@@ -50,7 +53,7 @@ def file_engine(path: Path) -> Engine:
 def server_engine(place: str) -> Engine:
     """An engine on a PostgreSQL database. Raises `DatabaseUrlError`."""
     url = _url(place)
-    if url.drivername not in ("postgresql", _DRIVER):
+    if url.drivername not in (*_SERVERS, _DRIVER):
         raise DatabaseUrlError(shown(url), f"its driver is not the ledger's; write {_DRIVER}://… or postgresql://…")
     defaults = {"connect_timeout": CONNECT_SECONDS, "application_name": "ghostledger"}
     arguments = {name: value for name, value in defaults.items() if name not in url.query}
@@ -70,7 +73,7 @@ def _url(place: str) -> URL:
     try:
         return make_url(place)
     except ArgumentError as error:
-        raise DatabaseUrlError(place, "is not a database URL") from error
+        raise DatabaseUrlError(re.sub("//.*@", "//***@", place), "is not a database URL") from error
 
 
 def _wait_milliseconds() -> int:

@@ -212,7 +212,10 @@ def found(connection: Connection, tables: Iterable[Table]) -> dict[str, object]:
     return state | dict.fromkeys(others.scalars())
 
 
-_OURS = "pronamespace = current_schema()::regnamespace AND proname LIKE 'ledger\\_%'"
+_OURS = (
+    "pronamespace = current_schema()::regnamespace AND proname LIKE 'ledger\\_%' "
+    "AND prorettype = 'trigger'::regtype AND pronargs = 0"
+)
 
 
 def _definitions(tables: Iterable[Table]) -> dict[str, tuple[str, str]]:
