@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ledger import balances
+from ledger import balances, registry
 from ledger.cli.application import application
 from ledger.database import Ledger
 from ledger.money import NAT
 from ledger.policies import POLICIES, TREATMENTS
+from ledger.valuation import book_run
 from tests.ledger.cli.conftest import Run
+from tests.ledger.records import synthetic_record
 from tests.test_readme import commands_of, missing
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "policies.md"
@@ -29,21 +32,40 @@ ROW = re.compile(r"^\| `(?P<account>[^`]+)` \| (?P<amount>-?[0-9.]+) \|$", re.M)
 EXAMPLES = [(found["commands"], found["rows"]) for found in EXAMPLE.finditer(PAGE.read_text())]
 
 
+RUNS = {
+    "GOOD": {"alice": 0.75, "bob": 0.25},
+    "ALSO_GOOD": {"alice": 0.5, "bob": 0.5},
+    "BAD": {"alice": 1.0, "bob": -0.25},
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder with books in which nothing is settled yet, and what the page's names stand for in them."""
+    folder, names = tmp_path_factory.mktemp("page"), {}
+    with Ledger.create(folder / "ghostledger.db") as books, books.writing() as session:
+        for who in ("alice", "bob", "carol", "dan"):
+            registry.add_contributor(session, who)
+        given = {"licence": "MIT", "consent_given_at": "2026-01-01"}
+        data = {
+            who: [registry.register_dataset(session, who, [who], name=who, **given).dataset.fingerprint]  # type: ignore[arg-type]
+            for who in ("alice", "bob")
+        }
+        names["ALICES_DATA"] = data["alice"][0]
+        for name, values in RUNS.items():
+            both = {who: [value, value] for who, value in values.items()}
+            tasks: dict[str, Any] = {"tasks": ("sport", "business"), "weights": (0.5, 0.5)}
+            record = synthetic_record(both, house=(0.0, 0.0), gap=(0.0, 0.0), data=data, name=name, **tasks)
+            names[name] = book_run(session, record.save(folder / name)).run.id
+    return folder, names
+
+
 @pytest.fixture
-def runs(ok: Run, record: Callable[..., Path], registered: dict[str, str]) -> dict[str, str]:
-    """What the page's names stand for."""
-    values = {
-        "GOOD": {"alice": 0.75, "bob": 0.25},
-        "ALSO_GOOD": {"alice": 0.5, "bob": 0.5},
-        "BAD": {"alice": 1.0, "bob": -0.25},
-    }
-    found = {"ALICES_DATA": registered["alice"]}
-    for number, (name, by_contributor) in enumerate(values.items()):
-        both = {who: [value, value] for who, value in by_contributor.items()}
-        found[name] = ok("import-run --json", record(name, values=both, number=number)).json["run"]
-    for name in ("carol", "dan"):
-        ok(f"contributor add {name}")
-    return found
+def runs(prepared: tuple[Path, dict[str, str]], tmp_path: Path) -> dict[str, str]:
+    """What the page's names stand for, in books of the test's own."""
+    folder, names = prepared
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return names
 
 
 @pytest.mark.parametrize(("commands", "rows"), EXAMPLES)
