@@ -6,23 +6,23 @@ a floor of its own. It can be frozen, freed, and closed: what is left on it is t
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam
-from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from ledger.batches import batches
-from ledger.bulk import add_rows
+from ledger.bulk import asked_for, insert_rows, mark
 from ledger.errors import AccountError, AssetError, UnknownContributorError
+from ledger.exact_integer import BALANCE_DIGITS, decode
 from ledger.lines import Side
-from ledger.models import Account, AccountChange, Commodity, Contributor, Posting
+from ledger.models import Account, AccountChange, Commodity, Posting
 
 OPENING = "account"  # the kind of entry that opens one with a floor of its own
-BATCH = 400  # accounts of one query
+BATCH = 2000  # accounts of one query
 
 Key = tuple[str, str]  # an account's name and its commodity
 
@@ -86,6 +86,10 @@ class Position:
     balance: int | None
     state: str = "open"  # or "frozen", or "closed"
 
+    def moved_to(self, balance: int) -> Position:
+        """The same account with another balance."""
+        return Position(self.contributor, self.normal_side, self.floor, balance, self.state)
+
 
 def account_name(kind: str, contributor: str | None = None) -> str:
     """``payable:alice``, or the kind alone where it has no owner. Raises `AccountError` for a kind that is unknown."""
@@ -132,27 +136,36 @@ def accounts(session: Session, *, contributor: str | None = None) -> Iterator[tu
 
 def positions(session: Session, keys: Iterable[Key], *, before: int | None = None) -> dict[Key, Position]:
     """Where each of these accounts stands, of those that have been opened; the balance ahead of the entry `before`."""
-    found: dict[Key, Position] = {}
-    for batch in batches(dict.fromkeys(keys), BATCH):
-        wanted = set(batch)
-        names: dict[str, Any] = {"names": sorted({name for name, _ in batch})}
-        asked = names if before is None else {**names, "before": before}
-        rows = session.connection().execute(_positions(before is not None), asked)
-        for name, commodity, owner, side, floor, balance, change in rows:
-            if (name, commodity) in wanted:
-                found[name, commodity] = Position(owner, side, floor, balance, _state(change))
+    by_commodity: dict[str, list[str]] = defaultdict(list)
+    for name, commodity in dict.fromkeys(keys):
+        by_commodity[commodity].append(name)
+    connection, found = session.connection(), {}
+    for commodity, names in by_commodity.items():
+        for batch in batches(names, BATCH):
+            asked, parameter = asked_for(connection, batch)
+            sql = _positions(asked, mark(connection), before is not None)
+            given = (parameter, commodity) if before is None else (before, parameter, commodity)
+            for name, owner, side, floor, balance, change in connection.exec_driver_sql(sql, given):
+                found[name, commodity] = Position(owner, side, _exact(floor), _exact(balance), _state(change))
     return found
 
 
 @cache
-def _positions(ahead: bool) -> Any:
-    """The query, made once: it takes longer to make than to run.
+def _positions(asked: str, mark: str, ahead: bool) -> str:
+    """The query; the index of an account's postings ends with the entry, so its balance is one look-up."""
+    own = "{0}.account = accounts.name AND {0}.commodity = accounts.commodity"
+    earlier = f" AND postings.entry < {mark}" if ahead else ""
+    return (
+        "SELECT accounts.name, contributor, normal_side, floor, "
+        f"(SELECT balance FROM postings WHERE {own.format('postings')}{earlier} ORDER BY postings.entry DESC LIMIT 1), "
+        f"(SELECT change FROM account_changes AS changes WHERE {own.format('changes')} "
+        "ORDER BY changes.entry DESC LIMIT 1) "
+        f"FROM {asked} JOIN accounts ON accounts.name = asked.name AND accounts.commodity = {mark}"
+    )
 
-    By names alone: PostgreSQL looks for a list of pairs in every account of their commodity.
-    """
-    columns: Any = (Account.name, Account.commodity, Account.contributor, Account.normal_side, Account.floor)
-    named = col(Account.name).in_(bindparam("names", expanding=True))
-    return sa_select(*columns, *_latest(bindparam("before", type_=BigInteger) if ahead else None)).where(named)
+
+def _exact(stored: object) -> int | None:
+    return None if stored is None else decode(stored, BALANCE_DIGITS)
 
 
 def open_missing(session: Session, keys: Sequence[Key], entry: int) -> dict[Key, Position]:
@@ -160,10 +173,15 @@ def open_missing(session: Session, keys: Sequence[Key], entry: int) -> dict[Key,
 
     Raises `AccountError`, `AssetError` for a commodity and `UnknownContributorError` for an owner that there is not.
     """
-    made = [default_account(name, commodity, entry) for name, commodity in keys]
-    assert_known(session, made)
-    add_rows(session.connection(), Account, (row.model_dump() for row in made))
-    return {(row.name, row.commodity): Position(row.contributor, row.normal_side, row.floor, None) for row in made}
+    owners = {key: split_name(key[0]) for key in keys}
+    assert_known(session, {code for _, code in keys}, (owner for _, owner in owners.values() if owner is not None))
+    rows, found = [], {}
+    for (name, commodity), (kind, owner) in owners.items():
+        side, floor = KINDS[kind].normal_side, KINDS[kind].floor
+        rows.append((name, commodity, kind, owner, side, floor, entry))
+        found[name, commodity] = Position(owner, side, floor, None)
+    insert_rows(session.connection(), Account, rows)
+    return found
 
 
 def default_account(name: str, commodity: str, entry: int) -> Account:
@@ -213,14 +231,15 @@ def _state(last_change: str | None) -> str:
     return "open" if last_change in (None, "freed") else str(last_change)
 
 
-def assert_known(session: Session, rows: Collection[Account]) -> None:
-    """Check that accounts' commodities and owners are known. Raises `AssetError` and `UnknownContributorError`."""
-    commodities = {row.commodity for row in rows}
+def assert_known(session: Session, commodities: Collection[str], owners: Iterable[str]) -> None:
+    """Check that what accounts are to be opened in and for is known. Raises `AssetError`, `UnknownContributorError`."""
     known_ones = set(session.exec(select(Commodity.code).where(col(Commodity.code).in_(commodities))))
-    for code in sorted(commodities - known_ones):
+    for code in sorted(set(commodities) - known_ones):
         raise AssetError(code, "is no commodity of this ledger yet; it is made by its first use in money")
-    owners = dict.fromkeys(row.contributor for row in rows if row.contributor is not None)
-    for batch in batches(owners, BATCH):
-        known = set(session.exec(select(Contributor.id).where(col(Contributor.id).in_(batch))))
-        if missing := [owner for owner in batch if owner not in known]:
-            raise UnknownContributorError(missing)
+    connection = session.connection()
+    for batch in batches(dict.fromkeys(owners), BATCH):
+        asked, parameter = asked_for(connection, batch)
+        unknown = "NOT EXISTS (SELECT 1 FROM contributors WHERE contributors.id = asked.name)"
+        found = connection.exec_driver_sql(f"SELECT asked.name FROM {asked} WHERE {unknown}", (parameter,)).all()
+        if found:
+            raise UnknownContributorError([name for (name,) in found])

@@ -70,7 +70,7 @@ def open_account(session: Session, name: str, commodity: str, *, floor: int | No
         raise AccountError(name, f"is open in {commodity} already, since entry {opened.entry}")
     made = accounts.default_account(name, commodity, 0)
     made.floor = floor
-    accounts.assert_known(session, [made])
+    accounts.assert_known(session, [commodity], [] if made.contributor is None else [made.contributor])
     posted = journal.post(
         session,
         kind=accounts.OPENING,

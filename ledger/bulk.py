@@ -1,40 +1,85 @@
-"""Many rows at a time, in the way that each database takes them best."""
+"""Many rows at a time, as fast as each database takes and gives them, in memory that does not grow with them.
+
+Plain SQL with positional parameters: where there are a hundred thousand rows, what is done for each of them counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, insert, text
+from sqlalchemy import Connection, Table
+from sqlalchemy.exc import DBAPIError
 
 from ledger.batches import batches
+from ledger.canonical_json import dumps
+from ledger.exact_integer import ExactInteger, encode
 
-_ROWS = 10_000  # of one statement
+ROWS = 2_000  # in memory at a time
+FEW = 20  # rows that PostgreSQL takes one by one; a COPY is faster beyond
+
+Values = tuple[Any, ...]
 
 
 def add_rows(connection: Connection, model: Any, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows into a model's table, all of which name the same columns."""
-    table: Table = model.__table__
-    for batch in batches(rows, _ROWS):
-        if connection.dialect.name == "postgresql":
-            columns = [table.c[name] for name in batch[0]]
-            arrays = {column.name: _array(connection, column, batch) for column in columns}
-            connection.execute(_from_arrays(connection, table, columns), arrays)
+    rest = iter(rows)
+    for first in rest:
+        values = itemgetter(*first) if len(first) > 1 else lambda row: tuple(row.values())
+        insert_rows(connection, model, map(values, chain([first], rest)), tuple(first))
+
+
+def insert_rows(connection: Connection, model: Any, rows: Iterable[Values], names: Sequence[str] = ()) -> None:
+    """The same of tuples, with a value for each of the columns, or for all of the table's in their order."""
+    server = connection.dialect.name == "postgresql"
+    statement, copying, stored = _insertion(model.__table__, tuple(names), server)
+    for batch in batches(map(stored, rows) if stored else rows, ROWS):
+        if server and len(batch) > FEW:
+            _copy(connection, copying, batch)
         else:
-            connection.execute(insert(table), batch)
+            connection.exec_driver_sql(statement, batch if len(batch) > 1 else batch[0])
 
 
-def _from_arrays(connection: Connection, table: Table, columns: Sequence[Column[Any]]) -> Any:
-    """An insert whose parameters are whole columns: four times as quick as one with a parameter for each value."""
-    arrays = []
-    for column in columns:
-        type = column.type.compile(connection.dialect).partition(" COLLATE")[0]
-        arrays.append(f"CAST(:{column.name} AS {type}[])")
-    names = ", ".join(column.name for column in columns)
-    return text(f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({', '.join(arrays)})")
+def asked_for(connection: Connection, names: Sequence[str]) -> tuple[str, Any]:
+    """SQL that gives names as a table ``asked (name)``, and the one parameter that it takes."""
+    if connection.dialect.name == "postgresql":
+        return "unnest(%s::text[]) AS asked (name)", list(names)
+    return "(SELECT value AS name FROM json_each(?)) AS asked", dumps(list(names)).decode()
 
 
-def _array(connection: Connection, column: Column[Any], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    stored = column.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
-    values = [row[column.name] for row in rows]
-    return values if stored is None else [stored(value) for value in values]
+def mark(connection: Connection) -> str:
+    """How a parameter is marked."""
+    return "%s" if connection.dialect.name == "postgresql" else "?"
+
+
+@cache
+def _insertion(table: Table, names: Sequence[str], server: bool) -> tuple[str, str, Callable[[Values], Values] | None]:
+    """The statements that add a row and copy many, and what turns values into stored ones, where that is needed."""
+    columns = [table.c[name] for name in names] if names else list(table.columns)
+    named = ", ".join(column.name for column in columns)
+    marks = ", ".join(["%s" if server else "?"] * len(columns))
+    insert = f"INSERT INTO {table.name} ({named}) VALUES ({marks})"
+    exact = [(place, one.type.digits) for place, one in enumerate(columns) if isinstance(one.type, ExactInteger)]
+
+    def stored(row: Values) -> Values:
+        values = list(row)
+        for place, digits in exact:
+            if values[place] is not None:
+                values[place] = encode(values[place], digits)
+        return tuple(values)
+
+    return insert, f"COPY {table.name} ({named}) FROM STDIN", stored if exact and not server else None
+
+
+def _copy(connection: Connection, statement: str, rows: Iterable[Values]) -> None:
+    driver: Any = connection.dialect.loaded_dbapi
+    try:
+        cursor: Any = connection.connection.cursor()
+        with cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except driver.Error as error:  # as every other statement's errors come
+        raise DBAPIError.instance(statement, None, error, driver.Error, dialect=connection.dialect) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Numeric, String
@@ -17,10 +18,10 @@ BALANCE_DIGITS = 97  # of sums: as many of the largest amount as a 64-bit counte
 
 def encode(value: int, digits: int = DIGITS) -> str:
     """Text that sorts as the number does: ``p`` and 78 digits, or ``n`` and the digits' complement to 10**78."""
-    bound: int = 10**digits
+    bound = _bound(digits)
     if type(value) is not int or not -bound < value < bound:
         raise AmountError(str(value), f"is no whole number of at most {digits} digits")
-    return f"p{value:0{digits}d}" if value >= 0 else f"n{bound + value:0{digits}d}"
+    return "p" + str(value).zfill(digits) if value >= 0 else "n" + str(bound + value).zfill(digits)
 
 
 def decode(stored: object, digits: int = DIGITS) -> int:
@@ -31,11 +32,16 @@ def decode(stored: object, digits: int = DIGITS) -> int:
             if sign == "p":
                 return int(number)
             if number.strip("0"):  # nothing has one form only
-                bound: int = 10**digits
-                return int(number) - bound
+                return int(number) - _bound(digits)
     elif isinstance(stored, Decimal) and stored.is_finite() and stored == stored.to_integral_value():
         return int(stored)  # a server's NUMERIC may also hold NaN, which is above zero there
     raise StoredAmountError(str(stored))
+
+
+@cache
+def _bound(digits: int) -> int:
+    """The smallest number of more digits."""
+    return int(10**digits)
 
 
 class ExactInteger(TypeDecorator[int]):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
 from itertools import chain, groupby, islice
 from typing import Any
 
@@ -19,52 +21,58 @@ LONGEST_TEXT = 2000  # bytes of UTF-8 that a server's index takes
 IN_MEMORY = 5000  # lines that are merged without a file
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """An entry as it is asked for; `journal.post` says what is what."""
+
+    kind: str
+    subject: str
+    key: str
+    payload: Mapping[str, Any]
+    parts: Iterable[tuple[str, Mapping[str, Any]]] = ()
+    lines: Iterable[Line] = ()
+    event_at: date | datetime | str | None = None
+    reason: str | None = None
+    reference: str | None = None
+    reverses: int | None = None
+
+
 @dataclass(frozen=True)
 class Ready:
     """A request that can be stored, if accounts and the calendar permit it."""
 
+    key: str
     request: Request
     parts: Spool[tuple[str, str]]  # contributors, and canonical JSON
     lines: Spool[Line]  # merged
 
-    @property
+    @cached_property
     def content(self) -> str:
         """The hash of all of it, by which the same request is known."""
         parts = root_of(part_leaf(*part) for part in self.parts)
         return content_hash(self.request, parts, root_of(map(posting_leaf, self.lines)))
 
 
-def ready(
-    *,
-    kind: str,
-    subject: str,
-    key: str,
-    payload: Mapping[str, Any],
-    parts: Iterable[tuple[str, Mapping[str, Any]]],
-    lines: Iterable[Line],
-    event_at: Any,
-    reason: str | None,
-    reference: str | None,
-    reverses: int | None,
-) -> Ready:
+def ready(asked: Asked) -> Ready:
     """Check what can be checked without the books: texts, amounts, balance, and holds against lines.
 
     Raises `EntryTextError`, `InstantError`, `AmountError`, `UnbalancedEntryError` and `HeldAccountError`.
     """
-    _check_texts(kind=kind, subject=subject, key=key, reason=reason, reference=reference)
-    stated_at = None if event_at is None else parse_instant(event_at)
-    said = dict(payload)
-    request = Request(kind, subject, canonical(said), stated_at, reason, reference, reverses)
+    texts = {"reason": asked.reason, "reference": asked.reference}
+    _check_texts(kind=asked.kind, subject=asked.subject, key=asked.key, **texts)
+    stated_at = None if asked.event_at is None else parse_instant(asked.event_at)
+    said = dict(asked.payload)
+    request = Request(asked.kind, asked.subject, canonical(said), stated_at, reverses=asked.reverses, **texts)
     moves = Spool(pending.stated_moves(said))
-    texts: Spool[tuple[str, str]] = Spool()
-    for contributor, part in parts:
+    parts: Spool[tuple[str, str]] = Spool()
+    for contributor, part in asked.parts:
         one = dict(part)
         moves.extend(pending.stated_moves(one))
-        texts.append((contributor, canonical(one)))
-    made = _merged(lines)
-    _check_lines(kind, made)
+        parts.append((contributor, canonical(one)))
+    made = _merged(asked.lines)
+    _check_lines(asked.kind, made)
     pending.assert_stated(made, moves)
-    return Ready(request, texts, made)
+    return Ready(asked.key, request, parts, made)
 
 
 def _check_texts(**texts: str | None) -> None:
@@ -103,5 +111,7 @@ def _merged(lines: Iterable[Line]) -> Spool[Line]:
 def _sums(rows: Iterable[tuple[str, str, int, int]]) -> Iterator[tuple[int, tuple[str, str], int]]:
     """Where each account was first mentioned, the account, and its sum."""
     for key, group in groupby(rows, key=lambda row: (row[0], row[1])):
-        _, _, place, first = next(group)
-        yield place, key, first + sum(amount for *_, amount in group)
+        first, total = -1, 0
+        for *_, place, amount in group:
+            first, total = place if first < 0 else first, total + amount
+        yield first, key, total

@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, MetaData, Table, select
 
-from ledger.bulk import add_rows
+from ledger.bulk import FEW, add_rows
 from ledger.database import Ledger
 from ledger.exact_integer import BALANCE_DIGITS, ExactInteger
 from ledger.text import Text
@@ -35,7 +35,7 @@ ROWS = st.lists(
             "whole": st.none() | st.booleans(),
         }
     ),
-    max_size=20,
+    max_size=FEW + 5,
 )
 
 

@@ -23,8 +23,8 @@ LINES = st.lists(
 
 
 def ready(**said: Any) -> requests.Ready:
-    asked = {"kind": "test", "subject": "x", "key": "k", "payload": {}, "parts": (), "lines": ()}
-    return requests.ready(**asked | dict.fromkeys(("event_at", "reason", "reference", "reverses")) | said)
+    asked: dict[str, Any] = {"kind": "test", "subject": "x", "key": "k", "payload": {}}
+    return requests.ready(requests.Asked(**asked | said))
 
 
 def balanced(lines: list[Line]) -> list[Line]:
