@@ -19,7 +19,7 @@ from ledger.bulk import add_rows
 from ledger.canonical import canonical
 from ledger.disputes import open_on
 from ledger.errors import NotSettledError, ReversalError, SettledAlreadyError
-from ledger.models import Commodity, Entry, Part, SettledRun, Settlement
+from ledger.models import Commodity, Entry, Part, Posting, SettledRun, Settlement
 from ledger.money import Amount, Asset
 from ledger.policies import policy
 from ledger.policies.outcome import Outcome, Payout, compute
@@ -89,7 +89,10 @@ def reverse(session: Session, runs: str | Sequence[str], reason: str, *, task: s
     made_good = make_good(session, current)
     instead = [hold.id for entry in made_good for hold in holds.made_by(session, entry.sequence)]
     posted += made_good
-    posted.append(holds.reverse(session, current.entry, reason, besides=instead).entry)
+    if _moved(session, current.entry):
+        posted.append(holds.reverse(session, current.entry, reason, besides=instead).entry)
+    else:  # it was worth nothing, and is in the way of another settlement all the same
+        posted.append(journal.reverse(session, current.entry, reason, also={}).entry)
     posted += [journal.reverse(session, funding, reason).entry for funding in back if funding < current.entry]
     return posted
 
@@ -145,6 +148,10 @@ def read_payout(part: Part) -> Payout:
 
 
 # Writing
+
+
+def _moved(session: Session, entry: int) -> bool:
+    return session.exec(select(Posting.line).where(Posting.entry == entry).limit(1)).first() is not None
 
 
 def _again(session: Session, scope: Scope, terms: Terms, current: Settlement) -> Settled:

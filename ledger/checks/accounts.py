@@ -48,7 +48,7 @@ def _accounts() -> Any:
         as_stored(Account.floor).label("floor"),
         col(Account.entry).label("opened_by"),
         col(Entry.kind).label("opening"),
-        Entry.payload,
+        sa.case((col(Entry.kind) == OPENING, Entry.payload)).label("payload"),  # others' are long, and one for many
         first.order_by(col(Posting.entry)).limit(1).correlate(Account).scalar_subquery().label("first"),
     )
     query = select(*columns).outerjoin(Entry, col(Entry.sequence) == Account.entry)

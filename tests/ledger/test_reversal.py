@@ -228,3 +228,12 @@ def test_both_attempts_at_a_run_are_on_the_statement(checked: Ledger, book: Book
         settle(session, made.scope.runs[0], pool(amount="30.00 EUR"))
         (run,) = statement(session, "bob").runs
         assert [(one.payout.paid, one.reversed_by is None) for one in run.settlements] == [(500, False), (1500, True)]
+
+
+def test_a_settlement_that_moved_nothing_can_be_taken_back_too(checked: Ledger, book: Book) -> None:
+    with checked.writing() as session:
+        made = settled(session, book, rate(), alice=0.0)
+        assert kinds(reverse(session, made.scope.runs[0], "other terms")) == ["reversal"]
+        again = settle(session, made.scope.runs[0], rate(amount="7.00 EUR"))
+        assert again.settlement is not None
+        assert again.settlement.attempt == 2
