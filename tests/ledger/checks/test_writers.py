@@ -12,6 +12,7 @@ from ledger.holds import Change, NewHold
 from ledger.lines import credit, debit
 from ledger.models import Entry, Hold
 from ledger.money import LARGEST_AMOUNT, Amount, Asset
+from ledger.writer import Writer
 from tests.ledger.everything import clock
 from tests.ledger.tampering import Original, faults, named
 
@@ -112,26 +113,19 @@ def _a_reversal_of_a_reversal(session: Session, patch: pytest.MonkeyPatch) -> No
 
 
 def _into_a_closed_period(session: Session, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(journal, "_event_at", lambda session, kind, stated_at, recorded_at: stated_at or recorded_at)
+    patch.setattr(Writer, "_event_at", lambda self, request, recorded_at: request.stated_at or recorded_at)
     entry(session, ("buyer", 5), ("house", -5), event_at="2026-05-05")
 
 
 def _in_the_future(session: Session, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(journal, "_event_at", lambda session, kind, stated_at, recorded_at: stated_at or recorded_at)
+    patch.setattr(Writer, "_event_at", lambda self, request, recorded_at: request.stated_at or recorded_at)
     entry(session, ("buyer", 5), ("house", -5), event_at="2030-01-01")
 
 
 def _on_the_wrong_side(session: Session, patch: pytest.MonkeyPatch) -> None:
-    true = accounts.default_account
-
-    def false(*given: Any) -> Any:
-        made = true(*given)
-        made.normal_side = "debit"
-        return made
-
-    patch.setattr(accounts, "default_account", false)
+    kind = accounts.KINDS["accrued"]
+    patch.setattr(accounts, "KINDS", {**accounts.KINDS, "accrued": replace(kind, normal_side="debit")})
     entry(session, ("buyer", -5), ("accrued:heir", 5))
-    patch.setattr(accounts, "default_account", true)
 
 
 WRITERS: list[tuple[Callable[[Session, pytest.MonkeyPatch], None], str, str]] = [
