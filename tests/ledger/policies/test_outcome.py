@@ -187,8 +187,9 @@ def test_a_larger_value_never_gets_less_all_else_equal(
     for less, more in pairwise(payouts):
         if less.value < more.value:
             assert less.share <= more.share
-            assert kept(less) <= kept(more)
             assert less.paid <= more.paid
+            # What accrued before may become due for the larger one only, and with it what is taken off: not alike.
+            assert accrued or kept(less) <= kept(more)
 
 
 @settings(deadline=None, max_examples=300)
