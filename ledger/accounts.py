@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 from sqlmodel import Session, col, select
 
 from ledger.batches import batches
-from ledger.bulk import asked_for, insert_rows, mark
+from ledger.bulk import Values, asked_for, mark
 from ledger.errors import AccountError, AssetError, UnknownContributorError
 from ledger.exact_integer import BALANCE_DIGITS, decode
 from ledger.lines import Side
@@ -76,8 +76,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """Where an account stands: its balance is on its normal side, and None where nothing has been posted to it."""
 
     contributor: str | None
@@ -85,10 +84,6 @@ class Position:
     floor: int | None
     balance: int | None
     state: str = "open"  # or "frozen", or "closed"
-
-    def moved_to(self, balance: int) -> Position:
-        """The same account with another balance."""
-        return Position(self.contributor, self.normal_side, self.floor, balance, self.state)
 
 
 def account_name(kind: str, contributor: str | None = None) -> str:
@@ -145,8 +140,10 @@ def positions(session: Session, keys: Iterable[Key], *, before: int | None = Non
             asked, parameter = asked_for(connection, batch)
             sql = _positions(asked, mark(connection), before is not None)
             given = (parameter, commodity) if before is None else (before, parameter, commodity)
-            for name, owner, side, floor, balance, change in connection.exec_driver_sql(sql, given):
-                found[name, commodity] = Position(owner, side, _exact(floor), _exact(balance), _state(change))
+            for name, owner, side, floor, balance, change in connection.exec_driver_sql(sql, given).all():
+                held = None if balance is None else decode(balance, BALANCE_DIGITS)
+                state = "open" if change is None else _state(change)
+                found[name, commodity] = Position(owner, side, _floor(floor), held, state)
     return found
 
 
@@ -164,12 +161,13 @@ def _positions(asked: str, mark: str, ahead: bool) -> str:
     )
 
 
-def _exact(stored: object) -> int | None:
+@lru_cache(100)  # nearly all accounts have their kind's
+def _floor(stored: object) -> int | None:
     return None if stored is None else decode(stored, BALANCE_DIGITS)
 
 
-def open_missing(session: Session, keys: Sequence[Key], entry: int) -> dict[Key, Position]:
-    """Open these accounts, as their kinds say, by the entry that first touches them.
+def opened(session: Session, keys: Sequence[Key], entry: int) -> tuple[list[Values], dict[Key, Position]]:
+    """The rows of accounts as the entry that first touches them opens them, by their kinds, and where they then stand.
 
     Raises `AccountError`, `AssetError` for a commodity and `UnknownContributorError` for an owner that there is not.
     """
@@ -180,8 +178,7 @@ def open_missing(session: Session, keys: Sequence[Key], entry: int) -> dict[Key,
         side, floor = KINDS[kind].normal_side, KINDS[kind].floor
         rows.append((name, commodity, kind, owner, side, floor, entry))
         found[name, commodity] = Position(owner, side, floor, None)
-    insert_rows(session.connection(), Account, rows)
-    return found
+    return rows, found
 
 
 def default_account(name: str, commodity: str, entry: int) -> Account:

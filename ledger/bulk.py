@@ -6,7 +6,7 @@ Plain SQL with positional parameters: where there are a hundred thousand rows, w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -32,15 +32,34 @@ def add_rows(connection: Connection, model: Any, rows: Iterable[Mapping[str, Any
         insert_rows(connection, model, map(values, chain([first], rest)), tuple(first))
 
 
-def insert_rows(connection: Connection, model: Any, rows: Iterable[Values], names: Sequence[str] = ()) -> None:
+def insert_rows(connection: Connection, model: Any, rows: Iterable[Values], names: tuple[str, ...] = ()) -> None:
     """The same of tuples, with a value for each of the columns, or for all of the table's in their order."""
+    _, _, exact = _insertion(model.__table__, names, connection.dialect.name == "postgresql")
+
+    def stored(row: Values) -> Values:
+        values = list(row)
+        for place, digits in exact:
+            if values[place] is not None:
+                values[place] = encode(values[place], digits)
+        return tuple(values)
+
+    insert_stored(connection, model, map(stored, rows) if exact else rows, names)
+
+
+def insert_stored(connection: Connection, model: Any, rows: Iterable[Values], names: tuple[str, ...] = ()) -> None:
+    """The same of values that are in the form in which the database stores them (`stored_as`)."""
     server = connection.dialect.name == "postgresql"
-    statement, copying, stored = _insertion(model.__table__, tuple(names), server)
-    for batch in batches(map(stored, rows) if stored else rows, ROWS):
+    statement, copying, _ = _insertion(model.__table__, names, server)
+    for batch in batches(rows, ROWS):
         if server and len(batch) > FEW:
             _copy(connection, copying, batch)
         else:
             connection.exec_driver_sql(statement, batch if len(batch) > 1 else batch[0])
+
+
+def stored_as(connection: Connection, digits: int) -> Callable[[int], Any]:
+    """What turns an exact integer into its stored form."""
+    return int if connection.dialect.name == "postgresql" else partial(encode, digits=digits)
 
 
 def asked_for(connection: Connection, names: Sequence[str]) -> tuple[str, Any]:
@@ -56,22 +75,14 @@ def mark(connection: Connection) -> str:
 
 
 @cache
-def _insertion(table: Table, names: Sequence[str], server: bool) -> tuple[str, str, Callable[[Values], Values] | None]:
-    """The statements that add a row and copy many, and what turns values into stored ones, where that is needed."""
+def _insertion(table: Table, names: tuple[str, ...], server: bool) -> tuple[str, str, list[tuple[int, int]]]:
+    """The statements that add a row and copy many; which values must be encoded first, and in how many digits."""
     columns = [table.c[name] for name in names] if names else list(table.columns)
     named = ", ".join(column.name for column in columns)
     marks = ", ".join(["%s" if server else "?"] * len(columns))
     insert = f"INSERT INTO {table.name} ({named}) VALUES ({marks})"
     exact = [(place, one.type.digits) for place, one in enumerate(columns) if isinstance(one.type, ExactInteger)]
-
-    def stored(row: Values) -> Values:
-        values = list(row)
-        for place, digits in exact:
-            if values[place] is not None:
-                values[place] = encode(values[place], digits)
-        return tuple(values)
-
-    return insert, f"COPY {table.name} ({named}) FROM STDIN", stored if exact and not server else None
+    return insert, f"COPY {table.name} ({named}) FROM STDIN", [] if server else exact
 
 
 def _copy(connection: Connection, statement: str, rows: Iterable[Values]) -> None:

@@ -63,7 +63,8 @@ def posting_leaf(line: Line) -> bytes:
 
 def root_of(leaves: Iterable[bytes]) -> str:
     """The root of a tree over these leaves, hexadecimal."""
-    return tree.root(map(tree.leaf_hash, leaves)).hex()
+    sha256 = hashlib.sha256
+    return tree.root(sha256(b"\x00" + leaf).digest() for leaf in leaves).hex()
 
 
 def content_body(request: Request, parts: str, postings: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -15,6 +16,8 @@ from ledger.errors import AmountError, StoredAmountError
 DIGITS = 78  # 2**256 - 1 has 78 digits
 BALANCE_DIGITS = 97  # of sums: as many of the largest amount as a 64-bit counter can count
 
+_STORED = re.compile("([pn])0*([0-9]*)")
+
 
 def encode(value: int, digits: int = DIGITS) -> str:
     """Text that sorts as the number does: ``p`` and 78 digits, or ``n`` and the digits' complement to 10**78."""
@@ -27,12 +30,13 @@ def encode(value: int, digits: int = DIGITS) -> str:
 def decode(stored: object, digits: int = DIGITS) -> int:
     """The number that a database holds, as text or NUMERIC. Raises `StoredAmountError` for anything else."""
     if isinstance(stored, str):
-        sign, number = stored[:1], stored[1:]
-        if sign in ("p", "n") and len(number) == digits and number.isascii() and number.isdecimal():
+        found = _STORED.fullmatch(stored)
+        if found is not None and len(stored) == digits + 1:
+            sign, significant = found.groups()
             if sign == "p":
-                return int(number)
-            if number.strip("0"):  # nothing has one form only
-                return int(number) - _bound(digits)
+                return int(significant or 0)
+            if significant:  # nothing has one form only
+                return int(significant) - _bound(digits)
     elif isinstance(stored, Decimal) and stored.is_finite() and stored == stored.to_integral_value():
         return int(stored)  # a server's NUMERIC may also hold NaN, which is above zero there
     raise StoredAmountError(str(stored))

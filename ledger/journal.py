@@ -15,6 +15,7 @@ from ledger.canonical import GENESIS
 from ledger.errors import (
     HeldAccountError,
     IdempotencyConflictError,
+    LedgerError,
     ReversalError,
     UnknownEntryError,
 )
@@ -25,6 +26,7 @@ from ledger.writer import Writer
 
 REVERSAL = "reversal"
 _REGISTRY_KINDS = frozenset(row.entry_kind for row in REGISTRY)
+_REQUESTS, _LINES = 500, 5000  # of many entries that are in memory together
 _HEAD = select(Head.count, Head.hash)
 
 
@@ -72,9 +74,7 @@ def post(
         reverses=reverses,
     )
     request = ready(asked)
-    writer = Writer(session)
-    with session.connection().begin_nested():  # a refusal leaves nothing behind, whatever is made of it
-        made = writer.append(request)
+    made = Writer(session).append(request)
     if made is None:
         return Posted(_repeated(session, request), repeated=True)
     entry = Entry(**made)
@@ -87,14 +87,33 @@ def post_all(session: Session, requests: Iterable[Asked]) -> list[int]:
     """Append many entries, one after the other, in a fraction of the time; returns their numbers in the same order.
 
     Each is what `post` makes of it, and a key that was used before gives the first entry's number. Requests are read
-    as a stream. Raises what `post` does, and then none of them is stored.
+    as a stream, and nobody else may write to the session meanwhile. Raises what `post` does, and then undoes all of
+    the session's transaction.
     """
     writer, made = Writer(session), []
-    with session.connection().begin_nested():
-        for request in map(ready, requests):
-            entry = writer.append(request)
-            made.append(entry["sequence"] if entry else _repeated(session, request).sequence)
+    try:
+        for together in _together(map(ready, requests)):
+            writer.foresee(together)
+            for request in together:
+                entry = writer.append(request)
+                made.append(entry["sequence"] if entry else _repeated(session, request).sequence)
+    except LedgerError:
+        session.rollback()
+        raise
     return made
+
+
+def _together(requests: Iterable[Ready]) -> Iterator[list[Ready]]:
+    """As many requests at a time as memory may hold."""
+    batch, lines = [], 0
+    for request in requests:
+        batch.append(request)
+        lines += len(request.lines)
+        if len(batch) == _REQUESTS or lines > _LINES:
+            yield batch
+            batch, lines = [], 0
+    if batch:
+        yield batch
 
 
 def _repeated(session: Session, request: Ready) -> Entry:

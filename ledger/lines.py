@@ -47,8 +47,11 @@ def credit(account: str, commodity: str, amount: int) -> Line:
 
 def merged(lines: Iterable[Line]) -> list[Line]:
     """At most one line an account and commodity, in the order of first mention; what comes to nothing is left out."""
+    rows = list(lines)
+    if len({(line.account, line.commodity) for line in rows}) == len(rows) and all(line.amount > 0 for line in rows):
+        return rows
     sums: dict[tuple[str, str], int] = defaultdict(int)
-    for line in lines:
+    for line in rows:
         sums[line.account, line.commodity] += line.signed
     return [debit(account, commodity, amount) for (account, commodity), amount in sums.items() if amount]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any
 
 from ledger.accounts import KINDS, Key, kind_of
@@ -82,20 +82,26 @@ def stated_change(
     return said if to is None else said | {"to": [[name, str(amount)] for name, amount in to]}
 
 
-def stated_moves(said: Mapping[str, Any]) -> Iterator[tuple[Key, int]]:
+Move = tuple[Key, int, int]  # an account, 0 for a line or 1 for what is stated, and what is added to it
+
+
+def stated_moves(said: Mapping[str, Any]) -> Iterator[Move]:
     """What the holds and changes that a payload or a part states add to accounts, smallest units."""
     for hold in said.get("holds", ()):
-        yield (hold["account"], hold["commodity"]), int(hold["amount"])
+        yield (hold["account"], hold["commodity"]), 1, int(hold["amount"])
     for change in said.get("hold_changes", ()):
         sign = 1 if change["change"] == RESTORED else -1
-        yield (change["account"], change["commodity"]), sign * int(change["amount"])
+        yield (change["account"], change["commodity"]), 1, sign * int(change["amount"])
 
 
-def assert_stated(lines: Iterable[Line], moves: Iterable[tuple[Key, int]]) -> None:
+def moved(line: Line) -> Move:
+    """What a line adds to a pending account."""
+    return (line.account, line.commodity), 0, -line.signed
+
+
+def assert_stated(moves: Iterable[Move]) -> None:
     """Check that lines move pending accounts by what is stated. Raises `HeldAccountError`."""
-    moved = (((line.account, line.commodity), 0, -line.signed) for line in lines if is_pending(line.account))
-    stated = ((key, 1, amount) for key, amount in moves)
-    for (account, commodity), group in groupby(ordered(chain(moved, stated)), key=lambda row: row[0]):
+    for (account, commodity), group in groupby(ordered(moves), key=lambda row: row[0]):
         sums = [0, 0]
         for _, which, amount in group:
             sums[which] += amount
@@ -103,7 +109,9 @@ def assert_stated(lines: Iterable[Line], moves: Iterable[tuple[Key, int]]) -> No
             raise HeldAccountError(account, commodity, *sums)
 
 
+_PENDING = frozenset(name for name, kind in KINDS.items() if kind.pending)
+
+
 def is_pending(account: str) -> bool:
     """Whether an account of this name holds holds."""
-    kind = KINDS.get(account.partition(":")[0])
-    return kind is not None and kind.pending
+    return account.partition(":")[0] in _PENDING

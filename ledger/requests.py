@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cached_property
 from itertools import chain, groupby, islice
 from typing import Any
 
@@ -13,7 +13,7 @@ from ledger import pending
 from ledger.canonical import Request, canonical, content_hash, part_leaf, posting_leaf, root_of
 from ledger.errors import AmountError, EntryTextError, UnbalancedEntryError
 from ledger.instants import parse_instant
-from ledger.lines import Gathered, Line, debit, imbalance, merged
+from ledger.lines import Gathered, Line, Side, debit, merged
 from ledger.money import LARGEST_AMOUNT
 from ledger.spool import Spool, ordered
 
@@ -43,14 +43,9 @@ class Ready:
 
     key: str
     request: Request
-    parts: Spool[tuple[str, str]]  # contributors, and canonical JSON
-    lines: Spool[Line]  # merged
-
-    @cached_property
-    def content(self) -> str:
-        """The hash of all of it, by which the same request is known."""
-        parts = root_of(part_leaf(*part) for part in self.parts)
-        return content_hash(self.request, parts, root_of(map(posting_leaf, self.lines)))
+    parts: Sequence[tuple[str, str]]  # contributors, and canonical JSON
+    lines: Sequence[Line]  # merged
+    content: str  # the hash of all of it, by which the same request is known
 
 
 def ready(asked: Asked) -> Ready:
@@ -65,14 +60,49 @@ def ready(asked: Asked) -> Ready:
     request = Request(asked.kind, asked.subject, canonical(said), stated_at, reverses=asked.reverses, **texts)
     moves = Spool(pending.stated_moves(said))
     parts: Spool[tuple[str, str]] = Spool()
-    for contributor, part in asked.parts:
-        one = dict(part)
-        moves.extend(pending.stated_moves(one))
-        parts.append((contributor, canonical(one)))
-    made = _merged(asked.lines)
-    _check_lines(asked.kind, made)
-    pending.assert_stated(made, moves)
-    return Ready(asked.key, request, parts, made)
+    lines: Spool[Line] = Spool()
+    # Each is read once, and hashed while it is kept.
+    roots = root_of(_said(asked.parts, parts, moves)), root_of(_moved(asked, lines, moves))
+    if moves:
+        pending.assert_stated(moves)
+    return Ready(asked.key, request, parts, lines, content_hash(request, *roots))
+
+
+def _said(
+    asked: Iterable[tuple[str, Mapping[str, Any]]], parts: Spool[tuple[str, str]], moves: Spool[pending.Move]
+) -> Iterator[bytes]:
+    """The leaves of the parts, which are kept."""
+    for contributor, said in asked:
+        part = dict(said)
+        moves.extend(pending.stated_moves(part))
+        text = canonical(part)
+        parts.append((contributor, text))
+        yield part_leaf(contributor, text)
+
+
+def _moved(asked: Asked, lines: Spool[Line], moves: Spool[pending.Move]) -> Iterator[bytes]:
+    """The leaves of the lines, which are kept. Raises, at the end, what `_check_lines` does."""
+    sums: dict[tuple[str, Side], int] = defaultdict(int)
+    wrong: Line | None = None
+    for line in _merged(asked.lines):
+        amount = line.amount
+        if type(amount) is not int or amount > LARGEST_AMOUNT:
+            wrong = line
+        sums[line.commodity, line.side] += amount
+        if pending.is_pending(line.account):
+            moves.append(pending.moved(line))
+        lines.append(line)
+        yield posting_leaf(line)
+    _check_lines(asked.kind, sums, wrong)
+
+
+def _check_lines(kind: str, sums: Mapping[tuple[str, Side], int], wrong: Line | None) -> None:
+    if wrong is not None:
+        raise AmountError(str(wrong.amount), f"{wrong.account} cannot be moved by more than 2**256 - 1 at once")
+    for commodity in dict.fromkeys(commodity for commodity, _ in sums):
+        left, right = sums.get((commodity, "debit"), 0), sums.get((commodity, "credit"), 0)
+        if left != right:
+            raise UnbalancedEntryError(kind, commodity, left, right)
 
 
 def _check_texts(**texts: str | None) -> None:
@@ -87,25 +117,17 @@ def _check_texts(**texts: str | None) -> None:
             raise EntryTextError(name, f"{text[:40]}…", f"is longer than {LONGEST_TEXT} bytes")
 
 
-def _check_lines(kind: str, lines: Iterable[Line]) -> None:
-    for line in lines:
-        if type(line.amount) is not int or line.amount > LARGEST_AMOUNT:
-            raise AmountError(str(line.amount), f"{line.account} cannot be moved by more than 2**256 - 1 at once")
-    for commodity, (left, right) in imbalance(lines).items():
-        raise UnbalancedEntryError(kind, commodity, left, right)
-
-
-def _merged(lines: Iterable[Line]) -> Spool[Line]:
+def _merged(lines: Iterable[Line]) -> Iterable[Line]:
     """As `merged`, for any number of lines."""
     if isinstance(lines, Gathered):
-        return Spool(lines)
+        return lines
     rest = iter(lines)
     first = list(islice(rest, IN_MEMORY + 1))
     if len(first) <= IN_MEMORY:
-        return Spool(merged(first))
+        return merged(first)
     numbered = enumerate(chain(first, rest))
     by_account = ordered((line.account, line.commodity, place, line.signed) for place, line in numbered)
-    return Spool(debit(*key, amount) for _, key, amount in ordered(_sums(by_account)) if amount)
+    return (debit(*key, amount) for _, key, amount in ordered(_sums(by_account)) if amount)
 
 
 def _sums(rows: Iterable[tuple[str, str, int, int]]) -> Iterator[tuple[int, tuple[str, str], int]]:

@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar, overload
 
 from ledger.batches import batches
 
-BLOCK = 1000  # items that are written and read together
+BLOCK = 5000  # items that are written and read together
 RUN = 20_000  # items that are sorted in memory
 _MERGED = 100  # items of each run that are in memory while they are merged
 
@@ -26,12 +26,15 @@ class Spool(Sequence[T]):
     Picking one by its number is slow.
     """
 
-    def __init__(self, items: Iterable[T] = (), *, block: int = BLOCK) -> None:
-        self._block = block
+    def __init__(self, items: Iterable[T] = (), *, block: int | None = None) -> None:
+        self._block = block or BLOCK
         self._last: list[T] = []
         self._file: IO[bytes] | None = None
         self._places: list[int] = []  # where the blocks before the last begin in the file
-        self.extend(items)
+        if isinstance(items, list) and len(items) <= self._block:
+            self._last = items.copy()
+        else:
+            self.extend(items)
 
     def append(self, item: T) -> None:
         """Add an item."""
@@ -124,7 +127,7 @@ class _Values(ValuesView[Any]):
         return (value for _, value in self._mapping.rows)
 
 
-def ordered(items: Iterable[T], *, run: int = RUN) -> Iterator[T]:
+def ordered(items: Iterable[T], *, run: int | None = None) -> Iterator[T]:
     """The items from the smallest on, in memory that does not grow with them beyond `run`."""
-    runs = [Spool(sorted(batch), block=_MERGED) for batch in batches(items, run)]  # type: ignore[type-var]
+    runs = [Spool(sorted(batch), block=_MERGED) for batch in batches(items, run or RUN)]  # type: ignore[type-var]
     return heapq.merge(*runs)  # type: ignore[type-var]

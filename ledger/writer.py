@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from ledger import accounts
 from ledger.accounts import Key, Position
 from ledger.batches import batches
-from ledger.bulk import Values, insert_rows, mark
+from ledger.bulk import Values, asked_for, insert_rows, insert_stored, mark, stored_as
 from ledger.canonical import GENESIS, Request, entry_hash
 from ledger.errors import AccountLimitError, AccountShutError, FutureEventError
+from ledger.exact_integer import BALANCE_DIGITS, DIGITS
 from ledger.instants import format_instant
 from ledger.lines import Line
-from ledger.models import Entry, Head, Part, Posting
+from ledger.models import Account, Entry, Head, Part, Posting
 from ledger.requests import Ready
+from ledger.spool import Spool
 
 _KEPT = 10_000  # accounts whose balances are remembered from one entry to the next
-_COLUMNS = tuple(Entry.model_fields)
 
 
 class Writer:
@@ -37,27 +38,56 @@ class Writer:
         self._hash: str = head[1] if head else GENESIS
         last = self._one(f"SELECT recorded_at FROM entries WHERE sequence = {self._mark}", self._count)
         self._recorded_at = last[0] if last else ""
+        # Accounts that were touched, and what they hold: together they would be made anew for every posting.
         self._positions: dict[Key, Position] = {}
+        self._balances: dict[Key, int] = {}
+        self._taken: dict[str, bool] = {}  # by keys that were asked about
+
+    def foresee(self, asked: Sequence[Ready]) -> None:
+        """Look up together what appending these will need; it is looked up for each of them otherwise."""
+        lookup, keys = asked_for(self._connection, [one.key for one in asked])
+        found = self._connection.exec_driver_sql(f"SELECT key FROM {lookup} JOIN entries ON key = asked.name", (keys,))
+        self._taken = dict.fromkeys((one.key for one in asked), False) | dict.fromkeys(found.scalars(), True)
+        touched = dict.fromkeys((line.account, line.commodity) for one in asked for line in one.lines)
+        self._remember(accounts.positions(self._session, [key for key in touched if key not in self._positions]))
 
     def append(self, asked: Ready) -> dict[str, Any] | None:
         """Store an entry and all that it says; returns its columns, or None where its key is taken.
 
-        Raises `FutureEventError`, `AccountShutError`, `AccountLimitError`, and what `accounts.open_missing` does.
+        All of it is worked out first, so that a refusal leaves nothing behind. Raises `FutureEventError`,
+        `AccountShutError`, `AccountLimitError`, and what `accounts.opened` does. Where the database itself refuses
+        something the whole transaction is undone, since a part of an entry may not stay: savepoints, which could undo
+        the entry alone, double what writing costs on SQLite.
         """
-        entry = self._next(asked.request, asked.key, asked.content)
-        if not self._claim(entry):
+        if self._is_taken(asked.key):
             return None
+        entry = self._next(asked)
         sequence = entry["sequence"]
-        numbered = enumerate(asked.parts, start=1)
-        insert_rows(self._connection, Part, ((sequence, number, *part) for number, part in numbered))
-        for batch in batches(enumerate(asked.lines, start=1), accounts.BATCH):
-            insert_rows(self._connection, Posting, self._postings(sequence, batch))
-        self._move(sequence, entry["hash"])
+        new: Spool[Values] = Spool()  # accounts
+        postings = Spool(self._postings(sequence, asked.lines, new))
+        try:
+            insert_stored(self._connection, Entry, [tuple(entry.values())], tuple(entry))
+            insert_rows(self._connection, Account, new)
+            parts = ((sequence, number, *part) for number, part in enumerate(asked.parts, start=1))
+            insert_rows(self._connection, Part, parts)
+            insert_stored(self._connection, Posting, postings)
+            self._move(sequence, entry["hash"])
+        except DBAPIError:
+            self._session.rollback()
+            raise
         self._recorded_at = entry["recorded_at"]
+        self._taken[asked.key] = True
         return entry
 
-    def _next(self, request: Request, key: str, content: str) -> dict[str, Any]:
+    def _is_taken(self, key: str) -> bool:
+        taken = self._taken.get(key)
+        if taken is None:
+            return self._one(f"SELECT 1 FROM entries WHERE key = {self._mark}", key) is not None
+        return taken
+
+    def _next(self, asked: Ready) -> dict[str, Any]:
         """The columns of the entry that comes after the last one."""
+        request, key, content = asked.request, asked.key, asked.content
         # Entries are recorded in order, also where the clock went back.
         recorded_at = max(format_instant(self._session.info["clock"]()), self._recorded_at)
         event_at = self._event_at(request, recorded_at)
@@ -82,43 +112,41 @@ class Writer:
         closed = self._one("SELECT max(through) FROM periods")
         return recorded_at if closed and closed[0] is not None and stated_at <= closed[0] else stated_at
 
-    def _claim(self, entry: dict[str, Any]) -> bool:
-        """Insert the entry, unless its key is taken."""
-        names, marks = ", ".join(_COLUMNS), ", ".join([self._mark] * len(_COLUMNS))
-        statement = f"INSERT INTO entries ({names}) VALUES ({marks})"
-        values = tuple(entry[name] for name in _COLUMNS)
-        if self._server:
-            statement += " ON CONFLICT (key) DO NOTHING"
-            return self._connection.exec_driver_sql(statement, values).rowcount == 1
-        try:
-            self._connection.exec_driver_sql(statement, values)
-        except IntegrityError:
-            # SQLite undoes the one statement and the transaction goes on; it may have been another rule than the key's.
-            if self._one(f"SELECT 1 FROM entries WHERE key = {self._mark}", entry["key"]) is None:
-                raise
-            return False
-        return True
+    def _postings(self, sequence: int, lines: Iterable[Line], new: Spool[Values]) -> Iterator[Values]:
+        """The rows of an entry's lines, in stored form; those of accounts that it opens are added to `new`."""
+        positions, balances = self._positions, self._balances
+        amount_of, balance_of = stored_as(self._connection, DIGITS), stored_as(self._connection, BALANCE_DIGITS)
+        for batch in batches(enumerate(lines, start=1), accounts.BATCH):
+            self._look_up([(line.account, line.commodity) for _, line in batch], sequence, new)
+            for number, line in batch:
+                key = account, commodity = line.account, line.commodity
+                _, normal_side, floor, _, state = positions[key]
+                if state != "open":
+                    raise AccountShutError(account, commodity, state)
+                amount, side = line.amount, line.side
+                balance = balances[key] + (amount if side == normal_side else -amount)
+                if floor is not None and balance < floor:
+                    raise AccountLimitError(account, commodity, balance, floor)
+                balances[key] = balance
+                yield sequence, number, account, commodity, side, amount_of(amount), balance_of(balance)
 
-    def _postings(self, sequence: int, numbered: Sequence[tuple[int, Line]]) -> Iterator[Values]:
+    def _look_up(self, keys: Sequence[Key], entry: int, new: Spool[Values]) -> None:
+        """Know these accounts, those too that this entry opens."""
         known = self._positions
         if len(known) > _KEPT:
             known.clear()
-        keys = dict.fromkeys((line.account, line.commodity) for _, line in numbered)
+            self._balances.clear()
         if unknown := [key for key in keys if key not in known]:
-            known |= accounts.positions(self._session, unknown)
-        if missing := [key for key in unknown if key not in known]:
-            known |= accounts.open_missing(self._session, missing, sequence)
-        for number, line in numbered:
-            key = (line.account, line.commodity)
-            position = known[key]
-            if position.state != "open":
-                raise AccountShutError(*key, position.state)
-            moved = line.amount if line.side == position.normal_side else -line.amount
-            balance = (position.balance or 0) + moved
-            if position.floor is not None and balance < position.floor:
-                raise AccountLimitError(*key, balance, position.floor)
-            known[key] = position.moved_to(balance)
-            yield sequence, number, *key, line.side, line.amount, balance
+            found = accounts.positions(self._session, unknown)
+            if missing := [key for key in unknown if key not in found]:
+                rows, opened = accounts.opened(self._session, list(dict.fromkeys(missing)), entry)
+                new.extend(rows)
+                found |= opened
+            self._remember(found)
+
+    def _remember(self, found: dict[Key, Position]) -> None:
+        self._positions |= found
+        self._balances |= {key: position.balance or 0 for key, position in found.items()}
 
     def _move(self, count: int, hash: str) -> None:
         if count == 1:

@@ -53,11 +53,12 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 def root(leaf_hashes: Iterable[bytes]) -> bytes:
     """The tree's hash, in memory that grows with the logarithm of the number of leaves; `EMPTY` for none."""
+    sha256 = hashlib.sha256
     peaks: list[bytes] = []  # perfect subtrees, from left to right: one for each bit of the count
     for count, leaf in enumerate(leaf_hashes, start=1):
         subtree, bits = leaf, count
-        while not bits & 1:
-            subtree, bits = node_hash(peaks.pop(), subtree), bits >> 1
+        while not bits & 1:  # `node_hash`, without a call for each node
+            subtree, bits = sha256(b"\x01" + peaks.pop() + subtree).digest(), bits >> 1
         peaks.append(subtree)
     whole = peaks.pop() if peaks else EMPTY
     while peaks:

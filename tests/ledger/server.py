@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -81,7 +81,7 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running(settings: Mapping[str, str] = _SETTINGS) -> Iterator[Server]:
     """Start a server, and stop it. Fails the test where PostgreSQL is not installed."""
     programs = _programs()
     account = _account()
@@ -100,7 +100,7 @@ def running() -> Iterator[Server]:
         )
         assert made.returncode == 0, made.stderr
         (data / "pg_hba.conf").write_text(f"local all {CLERK} scram-sha-256\nlocal all all trust\n")
-        settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        settings = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(
                 [programs / "postgres", "-D", data, "-k", folder, *settings],

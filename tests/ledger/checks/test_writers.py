@@ -37,7 +37,7 @@ def _positions(patch: pytest.MonkeyPatch, **seen: Any) -> None:
     true = accounts.positions
 
     def false(*given: Any, **more: Any) -> Any:
-        return {key: replace(position, **seen) for key, position in true(*given, **more).items()}
+        return {key: position._replace(**seen) for key, position in true(*given, **more).items()}
 
     patch.setattr(accounts, "positions", false)
 

@@ -31,16 +31,20 @@ PHASES = (Phase.generate, Phase.shrink) if "RELIABILITY_SHRINK" in os.environ el
 BATCHES = (
     "accounts.BATCH",
     "balances._ROWS",
+    "bulk.FEW",
+    "bulk.ROWS",
     "checks.holds._BATCH",
     "consents._BATCH",
     "held._BATCH",
     "holds._ROWS",
-    "journal._ROWS",
+    "policies.outcome._TOGETHER",
     "requests.IN_MEMORY",
     "scope._BATCH",
     "shortfall._BATCH",
+    "spool.BLOCK",
     "spool.RUN",
-    "supply._ROWS",
+    "standing._TOGETHER",
+    "writer._KEPT",
 )
 
 
