@@ -12,8 +12,9 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ from sqlmodel import Session
 
 from ledger import migrations, roles
 from ledger.errors import (
+    DatabaseDamagedError,
     DatabaseExistsError,
     DatabaseMissingError,
     DatabaseUrlError,
@@ -95,17 +97,21 @@ class Ledger:
         if path.exists():
             raise DatabaseExistsError(str(path))
         scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+        new_folders = [folder for folder in path.parents if not folder.exists()]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            books = cls(file_engine(scratch), str(path), path.parent, clock)
+            books = cls(file_engine(scratch, new=True), str(path), path.parent, clock)
             books._build(begin, None)
             books.close()
             _take_place(scratch, path)
         except OSError as error:
             raise of_system(str(path), error) from error
         finally:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                scratch.with_name(scratch.name + suffix).unlink(missing_ok=True)
+            with suppress(OSError):
+                for suffix in ("", "-wal", "-shm", "-journal"):
+                    scratch.with_name(scratch.name + suffix).unlink(missing_ok=True)
+                for folder in new_folders if not path.exists() else ():
+                    folder.rmdir()
         return cls.open(path, clock=clock)
 
     @classmethod
@@ -253,6 +259,9 @@ class Ledger:
             if known is None:
                 raise
             raise known from error
+        except JSONDecodeError as error:
+            reason = f"a text that it holds is no JSON ({error}); `ghostledger audit` says which"
+            raise DatabaseDamagedError(self.place, reason) from error
 
     @contextmanager
     def _closed_by_errors(self) -> Iterator[None]:

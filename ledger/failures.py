@@ -56,6 +56,8 @@ def explained(place: str, error: DBAPIError) -> LedgerError | None:
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not _writable(Path(place).parent):
             # Reading needs files beside it too, by which readers and the writer know of one another.
             return DatabaseReadOnlyError(place, "its folder cannot be written")
+        if words.startswith("Could not decode to UTF-8"):  # the driver's own words, without a code
+            return DatabaseDamagedError(place, words)
     else:
         kind = _POSTGRESQL.get(getattr(cause, "sqlstate", None) or "")
     if kind is not None:

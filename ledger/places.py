@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import URL, Connection, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 
-from ledger.errors import DatabaseUrlError
+from ledger.errors import DatabaseDamagedError, DatabaseUrlError
 
 WAIT_SECONDS = 60.0  # for whoever is writing
 CONNECT_SECONDS = 10
@@ -42,11 +43,14 @@ def shown(place: str | URL) -> str:
     return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
-def file_engine(path: Path) -> Engine:
-    """An engine on a SQLite file."""
+def file_engine(path: Path, *, new: bool = False) -> Engine:
+    """An engine on a SQLite file. A new one is told how it keeps its journal: a file that is there is not changed."""
     engine = create_engine(URL.create("sqlite", database=str(path)))
     event.listen(engine, "connect", _prepare_sqlite)
+    if new:
+        event.listen(engine, "connect", _log_ahead)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "handle_error", partial(_garbled, str(path)))
     return engine
 
 
@@ -83,9 +87,19 @@ def _wait_milliseconds() -> int:
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # sqlite3 would begin late, after the first read; `_begin_sqlite` does it
     cursor = connection.cursor()
-    for pragma in (f"busy_timeout = {_wait_milliseconds()}", "journal_mode = WAL", "recursive_triggers = ON"):
+    for pragma in (f"busy_timeout = {_wait_milliseconds()}", "recursive_triggers = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _log_ahead(connection: Any, _: object) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for one another; it is kept
+
+
+def _garbled(place: str, context: ExceptionContext) -> None:
+    """Name a file so damaged that the driver could not even read what SQLite said of it."""
+    if isinstance(context.original_exception, UnicodeDecodeError):
+        raise DatabaseDamagedError(place, "its words are no text") from context.original_exception
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from attribution.errors import AttributionError
 from ledger.cli.application import application
-from ledger.cli.output import refusal
+from ledger.cli.output import give_up_output, refusal
 from ledger.errors import LedgerError
 
 __all__ = ["application", "main"]
@@ -30,10 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = get_command(application).main(words, prog_name="ghostledger", standalone_mode=False)
+        sys.stdout.flush()  # here, where it can still be said that it failed
     except (LedgerError, AttributionError) as error:
         return refusal(str(error), REFUSED)
     except _UsageError as error:
         return refusal(error.format_message(), REFUSED)
     except typer.Abort:
         return refusal("interrupted", INTERRUPTED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        give_up_output()
+        return refusal(f"{where}{error.strerror or error}; look what has been done before you ask again", REFUSED)
     return code if isinstance(code, int) else 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -38,6 +40,12 @@ def write(text: str) -> None:
 def say_json(value: Any) -> None:
     """Print a value as JSON on standard output, and nothing else."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def give_up_output() -> None:
+    """Write nothing more to standard output, which may be full: at its end Python would try, and fail, again."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def refusal(reason: str, code: int) -> int:

@@ -298,8 +298,8 @@ def test_no_ledger_is_half_made_on_a_full_disk(tmp_path: Path, monkeypatch: pyte
     def limit(connection: Any, _: object) -> None:
         connection.execute("PRAGMA max_page_count = 40")
 
-    def small(path: Path) -> Engine:
-        engine = file_engine(path)
+    def small(path: Path, **options: bool) -> Engine:
+        engine = file_engine(path, **options)
         event.listen(engine, "connect", limit)
         return engine
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlmodel import Session
@@ -11,7 +13,13 @@ from sqlmodel import Session
 from ledger import accounts, balances, bookkeeping, holds, payouts, releases, settlement
 from ledger.audit import audit
 from ledger.database import Ledger
-from ledger.errors import AssetError, IdempotencyConflictError, UnknownContributorError
+from ledger.errors import (
+    AssetError,
+    IdempotencyConflictError,
+    NotALedgerError,
+    SettingError,
+    UnknownContributorError,
+)
 from ledger.money import Amount
 from ledger.policies import Holdback
 from ledger.policies.terms import Terms
@@ -73,3 +81,19 @@ def test_the_key_of_a_payout_belongs_to_whom_it_went(staffed: Ledger, book: Book
             with pytest.raises((IdempotencyConflictError, AssetError)):
                 payouts.start(session, who, asset, key="monday")
         assert payouts.start(session, "bob", "EUR", key="tuesday").amount == 5000
+
+
+def test_another_programs_database_is_not_changed_by_refusing_it(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "songs.db") as database:
+        database.execute("CREATE TABLE songs (title)")
+    database.close()
+    before = (tmp_path / "songs.db").read_bytes()
+    with pytest.raises(NotALedgerError):
+        Ledger.open(tmp_path / "songs.db")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"songs.db": before}
+
+
+def test_folders_made_for_a_ledger_that_was_not_made_are_taken_away(tmp_path: Path) -> None:
+    with pytest.raises(SettingError):
+        Ledger.create(tmp_path / "new" / "folder" / "books.db", tolerance="much")
+    assert list(tmp_path.iterdir()) == []
