@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from sqlmodel import Session
 
-from ledger import bookkeeping, holds, journal, releases, stakes, valuation
+from ledger import bookkeeping, disputes, holds, journal, releases, stakes, valuation
 from ledger import settlement_entries as settlements
 from ledger.errors import ReversalError
 from ledger.journal import REVERSAL
@@ -40,7 +40,7 @@ def reverse_entry(
     """Reverse one entry by its mirror image. Asking again for the same reason returns the first reversal.
 
     Raises `UnknownEntryError`, `ReversalError` for a kind that is taken back in another way, for a valuation whose run
-    is settled, and where what the entry moved has moved on; and `AccountLimitError` where it is gone.
+    is settled, for what is disputed, and where what the entry moved has moved on; `AccountLimitError` where it is gone.
     """
     entry = journal.entry(session, sequence)
     if entry.kind not in REVERSIBLE:
@@ -50,4 +50,8 @@ def reverse_entry(
         for made in settlements_of_run(session, entry.subject):
             if journal.reversal_of(session, made.entry) is None:
                 raise ReversalError(sequence, f"entry {made.entry} settled its run; take that back first")
+    if any(hold.purpose == disputes.PURPOSE for hold in holds.made_by(session, sequence)):
+        raise ReversalError(
+            sequence, "it holds what is disputed; resolve the dispute with `ghostledger dispute resolve`"
+        )
     return holds.reverse(session, sequence, reason, event_at=event_at)

@@ -23,6 +23,7 @@ from ledger.models import Commodity, Dispute, Entry, Hold, Resolution, Settlemen
 from ledger.money import Amount, format_units
 from ledger.policies.estate import split
 
+PURPOSE = "dispute"  # of its hold
 CLAIMANT, RESPONDENT = "claimant", "respondent"
 ENDED = "dispute ended"  # the kind of entry that moves what was held
 _GIVEN = ("payable", "holdback", "vesting", "stopped", "accrued", "house")  # kinds by which a settlement gives
@@ -148,7 +149,7 @@ def hold_of(dispute: Dispute) -> NewHold:
     """The hold that a dispute makes."""
     who = dispute.respondent
     return NewHold(
-        purpose="dispute",
+        purpose=PURPOSE,
         account=f"disputed:{who}" if who else "house_disputed",
         origin=f"payable:{who}" if who else "house",
         destination=f"payable:{dispute.claimant}",

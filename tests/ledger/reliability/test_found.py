@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session
 
-from ledger import accounts, balances, bookkeeping, holds, payouts, releases, settlement
+from ledger import accounts, balances, bookkeeping, disputes, holds, payouts, releases, settlement
 from ledger.audit import audit
+from ledger.corrections import reverse_entry
 from ledger.database import Ledger
 from ledger.errors import (
     AssetError,
     IdempotencyConflictError,
     NotALedgerError,
+    ReversalError,
     SettingError,
     UnknownContributorError,
 )
@@ -97,3 +99,15 @@ def test_folders_made_for_a_ledger_that_was_not_made_are_taken_away(tmp_path: Pa
     with pytest.raises(SettingError):
         Ledger.create(tmp_path / "new" / "folder" / "books.db", tolerance="much")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_disputed_is_not_let_go_by_reversing_its_hold(staffed: Ledger, book: Book) -> None:
+    with staffed.writing() as session:
+        made = settlement.settle(session, book(session, {"alice": 0.5, "bob": 0.5}).run.id, POOL).settlement
+        assert made is not None
+        dispute = disputes.open_dispute(session, "alice", "bob", made.entry, Amount.parse("5.00 EUR"), "0" * 64)
+        with pytest.raises(ReversalError, match="disputed"):
+            reverse_entry(session, disputes.hold_row(session, dispute).entry, "mistyped")
+        disputes.resolve(session, dispute.entry, "claimant", "true")
+        assert balances.balances(session, "payable:alice") == {"EUR": 5500}
+        assert audit(session).ok
