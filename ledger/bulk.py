@@ -6,7 +6,7 @@ Plain SQL with positional parameters: where there are a hundred thousand rows, w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger.batches import batches
 from ledger.canonical_json import dumps
-from ledger.exact_integer import ExactInteger, encode
+from ledger.exact_integer import ExactInteger, encoder
 
 ROWS = 2_000  # in memory at a time
 FEW = 20  # rows that PostgreSQL takes one by one; a COPY is faster beyond
@@ -40,7 +40,7 @@ def insert_rows(connection: Connection, model: Any, rows: Iterable[Values], name
         values = list(row)
         for place, digits in exact:
             if values[place] is not None:
-                values[place] = encode(values[place], digits)
+                values[place] = encoder(digits)(values[place])
         return tuple(values)
 
     insert_stored(connection, model, map(stored, rows) if exact else rows, names)
@@ -59,7 +59,7 @@ def insert_stored(connection: Connection, model: Any, rows: Iterable[Values], na
 
 def stored_as(connection: Connection, digits: int) -> Callable[[int], Any]:
     """What turns an exact integer into its stored form."""
-    return int if connection.dialect.name == "postgresql" else partial(encode, digits=digits)
+    return int if connection.dialect.name == "postgresql" else encoder(digits)
 
 
 def asked_for(connection: Connection, names: Sequence[str]) -> tuple[str, Any]:

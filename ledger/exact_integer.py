@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -25,6 +26,17 @@ def encode(value: int, digits: int = DIGITS) -> str:
     if type(value) is not int or not -bound < value < bound:
         raise AmountError(str(value), f"is no whole number of at most {digits} digits")
     return "p" + str(value).zfill(digits) if value >= 0 else "n" + str(bound + value).zfill(digits)
+
+
+@cache
+def encoder(digits: int) -> Callable[[int], str]:
+    """`encode` of so many digits, for whoever encodes many numbers, few of them negative."""
+    bound = _bound(digits)
+
+    def encoded(value: int) -> str:
+        return "p" + str(value).zfill(digits) if type(value) is int and 0 <= value < bound else encode(value, digits)
+
+    return encoded
 
 
 def decode(stored: object, digits: int = DIGITS) -> int:

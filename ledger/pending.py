@@ -19,6 +19,7 @@ from ledger.models.holds import PURPOSES
 from ledger.money import LARGEST_AMOUNT
 from ledger.spool import ordered
 
+KINDS_OF_HOLDS = frozenset(name for name, kind in KINDS.items() if kind.pending)
 POSTED, VOIDED, EXPIRED, RESTORED = "posted", "voided", "expired", "restored"
 
 
@@ -107,11 +108,3 @@ def assert_stated(moves: Iterable[Move]) -> None:
             sums[which] += amount
         if sums[0] != sums[1]:
             raise HeldAccountError(account, commodity, *sums)
-
-
-_PENDING = frozenset(name for name, kind in KINDS.items() if kind.pending)
-
-
-def is_pending(account: str) -> bool:
-    """Whether an account of this name holds holds."""
-    return account.partition(":")[0] in _PENDING

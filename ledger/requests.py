@@ -10,6 +10,7 @@ from itertools import chain, groupby, islice
 from typing import Any
 
 from ledger import pending
+from ledger.batches import batches
 from ledger.canonical import Request, canonical, content_hash, part_leaf, posting_leaf, root_of
 from ledger.errors import AmountError, EntryTextError, UnbalancedEntryError
 from ledger.instants import parse_instant
@@ -84,15 +85,16 @@ def _moved(asked: Asked, lines: Spool[Line], moves: Spool[pending.Move]) -> Iter
     """The leaves of the lines, which are kept. Raises, at the end, what `_check_lines` does."""
     sums: dict[tuple[str, Side], int] = defaultdict(int)
     wrong: Line | None = None
-    for line in _merged(asked.lines):
-        amount = line.amount
-        if type(amount) is not int or amount > LARGEST_AMOUNT:
-            wrong = line
-        sums[line.commodity, line.side] += amount
-        if pending.is_pending(line.account):
-            moves.append(pending.moved(line))
-        lines.append(line)
-        yield posting_leaf(line)
+    for batch in batches(_merged(asked.lines), IN_MEMORY):
+        lines.extend(batch)
+        for line in batch:
+            amount = line.amount
+            if type(amount) is not int or amount > LARGEST_AMOUNT:
+                wrong = line
+            sums[line.commodity, line.side] += amount
+            if line.account.partition(":")[0] in pending.KINDS_OF_HOLDS:
+                moves.append(pending.moved(line))
+            yield posting_leaf(line)
     _check_lines(asked.kind, sums, wrong)
 
 

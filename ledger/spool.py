@@ -31,9 +31,7 @@ class Spool(Sequence[T]):
         self._last: list[T] = []
         self._file: IO[bytes] | None = None
         self._places: list[int] = []  # where the blocks before the last begin in the file
-        if isinstance(items, list) and len(items) <= self._block:
-            self._last = items.copy()
-        else:
+        if items:
             self.extend(items)
 
     def append(self, item: T) -> None:
@@ -44,8 +42,12 @@ class Spool(Sequence[T]):
 
     def extend(self, items: Iterable[T]) -> None:
         """Add items, one after the other."""
-        for item in items:
-            self.append(item)
+        rest = iter(items)
+        self._last.extend(islice(rest, self._block - len(self._last)))
+        for item in rest:  # the block is full
+            self._write()
+            self._last.append(item)
+            self._last.extend(islice(rest, self._block - 1))
 
     def __len__(self) -> int:
         return len(self._places) * self._block + len(self._last)

@@ -67,9 +67,11 @@ class Writer:
         postings = Spool(self._postings(sequence, asked.lines, new))
         try:
             insert_stored(self._connection, Entry, [tuple(entry.values())], tuple(entry))
-            insert_rows(self._connection, Account, new)
-            parts = ((sequence, number, *part) for number, part in enumerate(asked.parts, start=1))
-            insert_rows(self._connection, Part, parts)
+            if new:
+                insert_rows(self._connection, Account, new)
+            if asked.parts:
+                parts = ((sequence, number, *part) for number, part in enumerate(asked.parts, start=1))
+                insert_rows(self._connection, Part, parts)
             insert_stored(self._connection, Posting, postings)
             self._move(sequence, entry["hash"])
         except DBAPIError:
