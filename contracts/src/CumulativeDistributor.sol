@@ -5,10 +5,11 @@ import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
-import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 /// @title A cumulative Merkle distributor of one ERC-20 token
 /// @notice Each root commits to what every account has ever earned; a claim pays that, less what the account has
@@ -17,7 +18,7 @@ import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/Signa
 /// those of OpenZeppelin's StandardMerkleTree. Three roles, held by three addresses: the publisher, a hot key, submits
 /// roots; the guardian may revoke them until they activate, and pause; the owner appoints both and takes surplus.
 /// Nobody can change the code, and nobody but an account decides where its tokens go.
-contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard {
+contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
     /// @notice A submitted root. The live ones are linked in the order of their ids, and their totals never fall.
@@ -26,9 +27,9 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
         bytes32 metadataHash;
         uint256 total;
         uint64 activatesAt;
+        uint64 previousLive;
+        uint64 nextLive;
         bool revoked;
-        uint256 previousLive;
-        uint256 nextLive;
     }
 
     /// @notice What a claim is made of; `account` has earned `cumulativeAmount` in all, by the root `id`.
@@ -64,8 +65,8 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
     uint256 public lastId;
     /// @notice The id of the last root that is not revoked, pending or active, or 0.
     uint256 public lastLiveId;
-    /// @dev The last root known to be active, or 0; `_advance` brings it up to date.
-    uint256 private _lastActiveId;
+    /// @notice The most that may have been claimed in all: the highest total of the active roots claimed by so far.
+    uint256 public ceiling;
     /// @notice What was claimed by all accounts.
     uint256 public totalClaimed;
     /// @notice What was claimed by an account.
@@ -73,6 +74,8 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
 
     mapping(uint256 id => Root root) private _roots;
 
+    /// @notice The distributor was made; what it distributes and how long roots wait never changes.
+    event Deployed(address indexed token, uint64 activationDelay);
     /// @notice A root was submitted; it may be claimed by from `activatesAt` on.
     event RootSubmitted(
         uint256 indexed id, bytes32 indexed root, uint256 total, bytes32 metadataHash, uint64 activatesAt
@@ -85,6 +88,8 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
     );
     /// @notice One of many claims could not be paid, because the token refused; it can be claimed again.
     event ClaimRefused(uint256 indexed id, address indexed account, uint256 amount);
+    /// @notice An account's nonce was used, by a signature or to cancel one; its next one is higher by 1.
+    event NonceUsed(address indexed account, uint256 nonce);
     /// @notice Claims were paused, or go on.
     event ClaimsPaused(bool paused);
     /// @notice The submission of roots was paused, or goes on.
@@ -99,9 +104,13 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
     /// @notice The caller has not the role that this needs.
     error NotThePublisher(address caller);
     error NotTheGuardian(address caller);
+    /// @notice Only an account itself may have its tokens paid elsewhere.
+    error NotTheAccount(address caller, address account);
     /// @notice Two roles were to be held by one address, or one by none.
     error RolesMustDiffer(address holder);
     error NoAddress();
+    /// @notice A distributor needs a token, which is a contract.
+    error NotAToken(address token);
     /// @notice The delay is shorter or longer than allowed.
     error DelayOutOfBounds(uint64 delay);
     /// @notice Claims, or roots, are paused.
@@ -123,9 +132,9 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
     error WrongProof(uint256 id, address account, uint256 cumulativeAmount);
     /// @notice The account has claimed this much already.
     error NothingToClaim(address account, uint256 cumulativeAmount, uint256 claimed);
-    /// @notice More would be paid in all than the last active root's total; only a wrong tree can ask for that.
-    error MoreThanPromised(uint256 totalClaimed, uint256 total);
-    /// @notice Tokens cannot be claimed to the distributor itself, or to nobody.
+    /// @notice More would be paid in all than the highest total claimed by so far; only a wrong tree can ask for that.
+    error MoreThanPromised(uint256 totalClaimed, uint256 ceiling);
+    /// @notice Tokens are paid neither to the distributor itself nor to nobody.
     error WrongRecipient(address to);
     error SignatureExpired(uint256 deadline);
     error WrongSignature(address account);
@@ -143,7 +152,7 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
         Ownable(owner_)
         EIP712("GhostledgerDistributor", "1")
     {
-        if (address(token) == address(0)) revert NoAddress();
+        if (address(token).code.length == 0) revert NotAToken(address(token));
         if (activationDelay < SHORTEST_DELAY || activationDelay > LONGEST_DELAY) {
             revert DelayOutOfBounds(activationDelay);
         }
@@ -152,6 +161,7 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
         publisher = publisher_;
         guardian = guardian_;
         _checkRoles(owner_);
+        emit Deployed(address(token), activationDelay);
         emit PublisherChanged(address(0), publisher_);
         emit GuardianChanged(address(0), guardian_);
     }
@@ -161,7 +171,7 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
     /// @notice Submit the root of the next tree. Ids are sequential, so that a repeated submission reverts.
     /// @param total the sum of all cumulative amounts in the tree.
     /// @param metadataHash commits to the settlement's checkpoint in the ledger's Merkle log.
-    function submitRoot(uint256 id, bytes32 root, uint256 total, bytes32 metadataHash) external {
+    function submitRoot(uint256 id, bytes32 root, uint256 total, bytes32 metadataHash) external nonReentrant {
         if (msg.sender != publisher) revert NotThePublisher(msg.sender);
         if (rootsPaused) revert RootsArePaused();
         if (id != lastId + 1) revert WrongId(id, lastId + 1);
@@ -171,8 +181,8 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
         uint256 covered = TOKEN.balanceOf(address(this)) + totalClaimed;
         if (covered < total) revert Underfunded(total, covered);
         uint64 activatesAt = uint64(block.timestamp) + ACTIVATION_DELAY;
-        _roots[id] = Root(root, metadataHash, total, activatesAt, false, live, 0);
-        _roots[live].nextLive = id;
+        _roots[id] = Root(root, metadataHash, total, activatesAt, uint64(live), 0, false);
+        _roots[live].nextLive = uint64(id);
         lastId = id;
         lastLiveId = id;
         emit RootSubmitted(id, root, total, metadataHash, activatesAt);
@@ -220,13 +230,13 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
     function claim(Claim calldata asked) external nonReentrant returns (uint256 amount) {
         amount = _account(asked);
         if (amount == 0) revert NothingToClaim(asked.account, asked.cumulativeAmount, claimed[asked.account]);
-        _pay(asked, asked.account, amount);
+        _pay(asked, asked.account, amount, true);
     }
 
     /// @notice Pay the caller's tokens to another address.
     /// @return amount what was paid.
     function claimTo(Claim calldata asked, address to) external nonReentrant returns (uint256 amount) {
-        if (msg.sender != asked.account) revert WrongSignature(asked.account);
+        if (msg.sender != asked.account) revert NotTheAccount(msg.sender, asked.account);
         amount = _claimTo(asked, to);
     }
 
@@ -246,7 +256,7 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
                     to,
                     asked.id,
                     asked.cumulativeAmount,
-                    _useNonce(asked.account),
+                    _spendNonce(asked.account),
                     deadline
                 )
             )
@@ -258,18 +268,18 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
     }
 
     /// @notice Pay many accounts. Who has nothing to claim is passed over, and so is whom the token refuses to pay; a
-    /// wrong proof reverts all.
+    /// wrong proof reverts all. Where the token calls back whom it pays, one of them can make the whole call fail.
     /// @return paid what was paid to all of them.
     function claimMany(Claim[] calldata asked) external nonReentrant returns (uint256 paid) {
         for (uint256 i = 0; i < asked.length; ++i) {
             uint256 amount = _account(asked[i]);
-            if (amount != 0 && _tryPay(asked[i], amount)) paid += amount;
+            if (amount != 0 && _pay(asked[i], asked[i].account, amount, false)) paid += amount;
         }
     }
 
     /// @notice Give up a nonce, and with it every signature that was made with it.
     function cancelSignatures() external {
-        _useNonce(msg.sender);
+        _spendNonce(msg.sender);
     }
 
     /// @notice What signatures are made for.
@@ -313,7 +323,11 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
         uint256 most = surplus();
         if (amount > most) revert NotSurplus(amount, most);
         emit SurplusSwept(to, amount);
+        uint256 mine = TOKEN.balanceOf(address(this));
         TOKEN.safeTransfer(to, amount);
+        // What arrives is the owner's business, what leaves is everybody's.
+        uint256 sent = Math.saturatingSub(mine, TOKEN.balanceOf(address(this)));
+        if (sent != amount) revert InexactTransfer(amount, sent, amount);
     }
 
     /// @notice Become the owner that was proposed. Neither the publisher nor the guardian can.
@@ -341,18 +355,6 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
         if (found.revoked) revert RevokedRoot(id);
     }
 
-    /// @dev Roots activate in the order of their ids, since all wait for as long and only pending ones are revoked.
-    function _advance() private returns (uint256 active) {
-        active = _lastActiveId;
-        uint256 next = _roots[active].nextLive;
-        if (next == 0 || block.timestamp < _roots[next].activatesAt) return active;
-        while (next != 0 && block.timestamp >= _roots[next].activatesAt) {
-            active = next;
-            next = _roots[active].nextLive;
-        }
-        _lastActiveId = active;
-    }
-
     /// @dev Checks a claim and returns what it comes to, which may be nothing.
     function _account(Claim calldata asked) private returns (uint256 amount) {
         if (claimsPaused) revert ClaimsArePaused();
@@ -366,49 +368,43 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuard 
         }
         uint256 before = claimed[asked.account];
         amount = asked.cumulativeAmount > before ? asked.cumulativeAmount - before : 0;
+        if (amount == 0) return 0;
         // A total is its publisher's word for the tree's sum; a wrong one must not be paid from what is promised later.
-        uint256 most = _roots[_advance()].total;
-        if (amount != 0 && totalClaimed + amount > most) revert MoreThanPromised(totalClaimed + amount, most);
+        uint256 most = Math.max(ceiling, found.total);
+        if (totalClaimed + amount > most) revert MoreThanPromised(totalClaimed + amount, most);
+        if (most > ceiling) ceiling = most;
     }
 
     function _claimTo(Claim calldata asked, address to) private returns (uint256 amount) {
-        if (to == address(0) || to == address(this)) revert WrongRecipient(to);
         amount = _account(asked);
         if (amount == 0) revert NothingToClaim(asked.account, asked.cumulativeAmount, claimed[asked.account]);
-        _pay(asked, to, amount);
+        _pay(asked, to, amount, true);
     }
 
-    function _pay(Claim calldata asked, address to, uint256 amount) private {
-        if (to == address(this)) revert WrongRecipient(to);
+    /// @dev Pays, or else reverts where it must, and otherwise leaves everything as it was.
+    function _pay(Claim calldata asked, address to, uint256 amount, bool must) private returns (bool paid) {
+        if (to == address(0) || to == address(this)) revert WrongRecipient(to);
         claimed[asked.account] = asked.cumulativeAmount;
         totalClaimed += amount;
-        emit Claimed(asked.id, asked.account, to, amount, asked.cumulativeAmount);
         (uint256 mine, uint256 theirs) = (TOKEN.balanceOf(address(this)), TOKEN.balanceOf(to));
-        TOKEN.safeTransfer(to, amount);
-        _checkMoved(to, amount, mine, theirs);
-    }
-
-    function _tryPay(Claim calldata asked, uint256 amount) private returns (bool) {
-        address to = asked.account;
-        if (to == address(this)) revert WrongRecipient(to);
-        uint256 before = claimed[to];
-        claimed[to] = asked.cumulativeAmount;
-        totalClaimed += amount;
-        (uint256 mine, uint256 theirs) = (TOKEN.balanceOf(address(this)), TOKEN.balanceOf(to));
-        if (!TOKEN.trySafeTransfer(to, amount)) {
-            claimed[to] = before;
+        paid = must || TOKEN.trySafeTransfer(to, amount);
+        if (must) TOKEN.safeTransfer(to, amount);
+        // Some tokens say false and move what they were told to: a refusal counts only if nothing was moved.
+        uint256 wanted = paid ? amount : 0;
+        uint256 sent = Math.saturatingSub(mine, TOKEN.balanceOf(address(this)));
+        uint256 received = Math.saturatingSub(TOKEN.balanceOf(to), theirs);
+        if (sent != wanted || received != wanted) revert InexactTransfer(wanted, sent, received);
+        if (paid) {
+            emit Claimed(asked.id, asked.account, to, amount, asked.cumulativeAmount);
+        } else {
+            claimed[asked.account] = asked.cumulativeAmount - amount;
             totalClaimed -= amount;
-            emit ClaimRefused(asked.id, to, amount);
-            return false;
+            emit ClaimRefused(asked.id, asked.account, amount);
         }
-        emit Claimed(asked.id, to, to, amount, asked.cumulativeAmount);
-        _checkMoved(to, amount, mine, theirs);
-        return true;
     }
 
-    function _checkMoved(address to, uint256 amount, uint256 mine, uint256 theirs) private view {
-        uint256 sent = mine - TOKEN.balanceOf(address(this));
-        uint256 received = TOKEN.balanceOf(to) - theirs;
-        if (sent != amount || received != amount) revert InexactTransfer(amount, sent, received);
+    function _spendNonce(address account) private returns (uint256 nonce) {
+        nonce = _useNonce(account);
+        emit NonceUsed(account, nonce);
     }
 }

@@ -139,7 +139,12 @@ contract ClaimsTest is Base {
         vm.expectRevert(abi.encodeWithSelector(Distributor.MoreThanPromised.selector, 150, 120));
         distributor.claim(asked);
         vm.warp(block.timestamp + DELAY);
+        // The second root's total counts from the first claim by it on.
+        vm.expectRevert(abi.encodeWithSelector(Distributor.MoreThanPromised.selector, 150, 120));
+        distributor.claim(asked);
+        asked.id = 2;
         equal(distributor.claim(asked), 50);
+        equal(distributor.ceiling(), 175);
     }
 
     function test_many_are_paid_at_once_and_who_has_nothing_is_passed_over() public {

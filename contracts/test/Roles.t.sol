@@ -37,8 +37,11 @@ contract RolesTest is Base {
     }
 
     function test_a_distributor_needs_a_token() public {
-        vm.expectRevert(Distributor.NoAddress.selector);
-        new Distributor(IERC20(address(0)), owner, publisher, guardian, DELAY);
+        address[2] memory wrong = [address(0), stranger];
+        for (uint256 i = 0; i < 2; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(Distributor.NotAToken.selector, wrong[i]));
+            new Distributor(IERC20(wrong[i]), owner, publisher, guardian, DELAY);
+        }
     }
 
     function test_only_the_owner_appoints() public {

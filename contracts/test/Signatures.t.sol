@@ -24,7 +24,7 @@ contract SignaturesTest is Base {
     function test_an_account_claims_to_another_address() public {
         uint256 id = settle(100, 50, 25);
         Distributor.Claim memory asked = claimOf(id, 0);
-        vm.expectRevert(abi.encodeWithSelector(Distributor.WrongSignature.selector, alice));
+        vm.expectRevert(abi.encodeWithSelector(Distributor.NotTheAccount.selector, stranger, alice));
         vm.prank(stranger);
         distributor.claimTo(asked, stranger);
         vm.prank(alice);

@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {CumulativeDistributor as Distributor} from "../src/CumulativeDistributor.sol";
 import {Base} from "./Base.sol";
@@ -127,7 +127,7 @@ contract TokensTest is Base {
         ];
         for (uint256 i = 0; i < 2; ++i) {
             greedy.arm(calls[i]);
-            vm.expectRevert(ReentrancyGuard.ReentrancyGuardReentrantCall.selector);
+            vm.expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
             distributor.claim(asked);
         }
         // Among many, who claims inside is refused as whom the token refuses.
