@@ -66,6 +66,7 @@ KINDS: Mapping[str, Kind] = {
     "vesting": _held("earned, and due in instalments"),
     "stopped": _held("not paid while a dispute is open or consent is withdrawn"),
     "disputed": _held("claimed by another contributor"),
+    "publishing": _held("being published on a chain, and not final there"),
     "in_flight": _held("sent to a contributor, and not confirmed"),
     "stake": Kind("deposited by a contributor against negative values", "credit", owned=True, floor=0),
     # Where else a minor unit can be.

@@ -9,6 +9,17 @@ from sqlalchemy import String
 from sqlmodel import AutoString
 
 from ledger.models.base import RegistryRow, Row
+from ledger.models.chain import (
+    Attempt,
+    ChainClaim,
+    Distributor,
+    Leaf,
+    Operator,
+    PayoutAddress,
+    Publication,
+    PublicationEnd,
+    Receipt,
+)
 from ledger.models.holds import Hold, HoldChange
 from ledger.models.journal import Account, AccountChange, Entry, Head, Part, Period, Posting
 from ledger.models.registry import (
@@ -46,30 +57,42 @@ REGISTRY: tuple[type[RegistryRow], ...] = (
     Period,
     Dispute,
     Resolution,
+    Distributor,
+    Operator,
+    PayoutAddress,
 )
 
 __all__ = [
     "REGISTRY",
     "Account",
     "AccountChange",
+    "Attempt",
+    "ChainClaim",
     "Commodity",
     "Consent",
     "Contributor",
     "Dataset",
     "DatasetRecord",
     "Dispute",
+    "Distributor",
     "Entry",
     "Estate",
     "Group",
     "Head",
     "Hold",
     "HoldChange",
+    "Leaf",
     "Objective",
     "ObjectiveTask",
+    "Operator",
     "Part",
+    "PayoutAddress",
     "Period",
     "PersonalData",
     "Posting",
+    "Publication",
+    "PublicationEnd",
+    "Receipt",
     "RegistryRow",
     "Resolution",
     "Row",

@@ -8,7 +8,7 @@ from sqlmodel import Field
 from ledger.exact_integer import ExactInteger
 from ledger.models.base import Row, is_instant, to_account
 
-PURPOSES = ("holdback", "vesting", "dispute", "stop", "payout")
+PURPOSES = ("holdback", "vesting", "dispute", "stop", "payout", "publication", "claim")
 
 
 class Hold(Row, table=True):
