@@ -206,8 +206,7 @@ def reverse(
     """
     earlier = journal.reversal_of(session, sequence)
     if earlier is not None:
-        said = {name: value for name, value in json.loads(earlier.payload).items() if name != "reverses"}
-        return journal.reverse(session, sequence, reason, event_at=event_at, also=said)
+        return journal.reverse(session, sequence, reason, event_at=event_at, also=json.loads(earlier.payload))
     own, others = [hold.id for hold in made_by(session, sequence)], list(besides)
     made = rows(session, [*own, *others])
     left = remaining(session, made)

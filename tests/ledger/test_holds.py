@@ -92,6 +92,7 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception]]] = [
     ("of less than nothing", {"amount": -1}, HoldError),
     ("beyond what an amount may be", {"amount": LARGEST_AMOUNT + 1}, HoldError),
     ("that expires before it may be released", {"release_at": EXPIRY, "expires_at": RELEASE}, HoldError),
+    ("that expires when it may be released", {"release_at": EXPIRY, "expires_at": EXPIRY}, HoldError),
     ("in an account that there is not", {"account": "drawer:alice"}, AccountError),
 ]
 
@@ -342,14 +343,26 @@ def test_reversing_a_change_restores_the_hold(held_forty: Ledger, change: str) -
         assert everything_holds(session)
 
 
+def test_a_hold_that_was_emptied_at_once_is_open_again_when_that_is_reversed(held_forty: Ledger) -> None:
+    with held_forty.writing() as session:
+        set_time(session, "2026-05-02")
+        expired = holds.expire_due(session).entry
+        assert expired is not None
+        assert holds.open_holds(session) == {}
+        holds.reverse(session, expired, "it had been claimed")
+        assert [left for _, left in holds.open_holds(session).values()] == [40]
+        again = holds.expire_due(session)
+        assert [left for _, left in again.holds] == [40]
+        assert everything_holds(session)
+
+
 def test_a_hold_that_was_changed_is_not_reversed_under_what_changed_it(held_forty: Ledger) -> None:
     with held_forty.writing() as session:
         made = holds.made_by(session, journal.head(session)[0])[0].entry
         set_time(session, "2026-04-02")
         change = step(session, Change(1, POSTED, 15)).entry.sequence
-        for reverse in (holds.reverse, journal.reverse):
-            with pytest.raises(ReversalError):
-                reverse(session, made, "wrong")
+        with pytest.raises(ReversalError, match="hold 1, which it made, was changed since"):
+            holds.reverse(session, made, "wrong")
         holds.reverse(session, change, "wrong")
         holds.reverse(session, made, "wrong")
         assert held(session, "payable:alice", "holdback:alice", "payable:bob") == [100, 0, 0]

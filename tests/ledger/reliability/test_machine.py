@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from ledger.database import Ledger
-from ledger.spool import Spool
+from tests.ledger.conftest import DATABASES
 from tests.ledger.reliability.machine import BEGAN, Everything
 from tests.ledger.server import Server
 
@@ -37,6 +37,8 @@ BATCHES = (
     "consents._BATCH",
     "held._BATCH",
     "holds._ROWS",
+    "journal._LINES",
+    "journal._REQUESTS",
     "policies.outcome._TOGETHER",
     "requests.IN_MEMORY",
     "scope._BATCH",
@@ -70,21 +72,26 @@ def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def on_file(empty: Path) -> type[Everything]:
-    class OnFile(Everything):
-        def make(self) -> str:
-            return str(shutil.copyfile(empty, self.folder / "books.db"))
-
-    return OnFile
-
-
-def test_the_books_agree_with_a_model_in_plain_python(empty_file: Path) -> None:
-    run(on_file(empty_file))
-
-
-def test_they_agree_on_a_server(server: Server) -> None:
+@pytest.fixture(scope="module")
+def empty_database(server: Server) -> str:
     empty = server.make()
     Ledger.create(server.url(empty), clock=lambda: BEGAN).close()
+    return empty
+
+
+@pytest.fixture(params=DATABASES)
+def machine(request: pytest.FixtureRequest) -> type[Everything]:
+    """The machine on one of the databases."""
+    if request.param == "sqlite":
+        file: Path = request.getfixturevalue("empty_file")
+
+        class OnFile(Everything):
+            def make(self) -> str:
+                return str(shutil.copyfile(file, self.folder / "books.db"))
+
+        return OnFile
+    server: Server = request.getfixturevalue("server")
+    empty: str = request.getfixturevalue("empty_database")
 
     class OnServer(Everything):
         def make(self) -> str:
@@ -94,11 +101,16 @@ def test_they_agree_on_a_server(server: Server) -> None:
         def unmake(self) -> None:
             server.drop(self.database)
 
-    run(OnServer)
+    return OnServer
 
 
-def test_they_agree_where_everything_is_done_a_few_at_a_time(empty_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_books_agree_with_a_model_in_plain_python(machine: type[Everything]) -> None:
+    run(machine)
+
+
+def test_they_agree_where_everything_is_done_a_few_at_a_time(
+    machine: type[Everything], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in BATCHES:
         monkeypatch.setattr(f"ledger.{name}", 2)
-    monkeypatch.setattr(Spool.__init__, "__kwdefaults__", {"block": 2})
-    run(on_file(empty_file))
+    run(machine)

@@ -8,45 +8,60 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from ledger import bookkeeping, holds, journal, periods
+from ledger.corrections import reverse_entry
 from ledger.holds import NewHold
 from ledger.instants import format_instant
 from ledger.lines import debit
 from ledger.money import Amount
+from ledger.requests import Asked
 from tests.ledger.reliability import model
 from tests.ledger.reliability.machine.base import AMOUNTS, ASSETS, BEGAN, COMMODITIES, CRASHES, PEOPLE, WHO, Machine
+from tests.ledger.reliability.model import RefusedError
 
 REASONS = st.sampled_from(["wrong", "worse"])
-# What is booked as one of several entries is reversed together with them (`settlement.reverse`), not by itself.
-TOGETHER = {"settlement", "funding", "shortfall", "hold of a dispute", "end"}
+# What these tests post themselves, or what no command reverses: by the function below the one for everybody.
+BELOW = ("transfer", "change", "expiry", "payout posted", "payout voided")
+
+
+def stated(asked: Asked) -> str | None:
+    return asked.event_at  # type: ignore[return-value]  # as `days_ago` made it
 
 
 class JournalRules(Machine):
     """What an accountant does."""
 
+    def transfer(self, data: st.DataObject, key: str) -> tuple[Asked, model.Lines]:
+        """What a transfer says, and what it moves: most often out of an account that holds something."""
+        by = self.account(data)
+        to, amount, code = self.account(data)[0], self.amount(data, by), by[1]
+        signed = -amount if model.CHART[model.kind_of(by[0])][0] == "debit" else amount
+        lines = {by: signed}
+        lines[to, code] = lines.get((to, code), 0) - signed
+        said = [debit(by[0], code, signed), debit(to, code, -signed)]
+        asked = Asked(kind="transfer", subject="test", key=key, payload={}, lines=said, event_at=self.days_ago(data))
+        return asked, lines
+
     @rule(data=st.data(), crash=CRASHES)
     def money_moves(self, data: st.DataObject, crash: int | None) -> None:
-        key, by = self.key(data), self.account(data)
-        to = data.draw(st.sampled_from([self.account(data)[0]]), label="to")
-        amount, at, code = self.amount(data, by), self.days_ago(data), by[1]
-        # Out of what it holds: off its normal side.
-        sign = -1 if model.CHART[model.kind_of(by[0])][0] == "debit" else 1
-        signed = {by: sign * amount}
-        signed[to, code] = signed.get((to, code), 0) - sign * amount
+        asked, lines = self.transfer(data, self.key(data))
         self.step(
-            lambda session: (
-                journal.post(
-                    session,
-                    kind="transfer",
-                    subject="test",
-                    key=key,
-                    payload={},
-                    lines=[debit(by[0], code, sign * amount), debit(to, code, -sign * amount)],
-                    event_at=at,
-                ).entry.sequence
-            ),
-            lambda books: books.post("transfer", key, None, signed, event_at=at),
+            lambda session: journal.post(session, **asked.__dict__).entry.sequence,
+            lambda books: books.post("transfer", asked.key, None, lines, event_at=stated(asked)),
             crash,
         )
+
+    @rule(data=st.data(), times=st.integers(1, 4), crash=CRASHES)
+    def money_moves_in_many_entries(self, data: st.DataObject, times: int, crash: int | None) -> None:
+        keys = data.draw(st.lists(st.integers(1, 9).map("one of many {}".format), min_size=times, max_size=times))
+        together = [self.transfer(data, key) for key in keys]
+
+        def expected(books: model.Books) -> list[int]:
+            try:
+                return [books.post("transfer", one.key, None, lines, event_at=stated(one)) for one, lines in together]
+            except RefusedError as refusal:
+                raise RefusedError(model.ANY) from refusal  # for whichever of them
+
+        self.step(lambda session: journal.post_all(session, [asked for asked, _ in together]), expected, crash)
 
     @rule(
         data=st.data(),
@@ -77,13 +92,24 @@ class JournalRules(Machine):
         moved = [number for number, entry in enumerate(self.model.entries, start=1) if entry.lines]
         which = st.sampled_from(moved[-6:]) if moved else st.nothing()
         number = data.draw(which | which | which | st.integers(1, len(kinds) + 1), label="entry")
-        if kinds.get(number) in TOGETHER:
-            return
+        below = kinds.get(number) in BELOW
+        reverse = holds.reverse if below else reverse_entry
         self.step(
-            lambda session: holds.reverse(session, number, reason).entry.sequence,
-            lambda books: books.reverse(number, reason),
+            lambda session: reverse(session, number, reason).entry.sequence,
+            lambda books: books.reverse(number, reason) if below else books.correct(number, reason),
             crash,
         )
+
+    @rule(data=st.data(), crash=CRASHES)
+    def money_leaves(self, data: st.DataObject, crash: int | None) -> None:
+        key, (name, code) = self.key(data), self.account(data, ["fee", "withheld", "surplus"])
+        amount = self.amount(data, (name, code))
+        if code in ASSETS and amount < 2**256:
+            self.step(
+                lambda session: bookkeeping.remit(session, name, Amount(amount, ASSETS[code]), key=key).entry.sequence,
+                lambda books: books.remit(key, name, code, amount),
+                crash,
+            )
 
     # Holds
 

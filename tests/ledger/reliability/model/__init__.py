@@ -1,8 +1,22 @@
 """The books in plain Python: dictionaries of whole numbers, with nothing that comes from the ledger."""
 
 from tests.ledger.reliability.model.holds import Hold
-from tests.ledger.reliability.model.journal import CHART, EXPONENTS, HELD, Account, RefusedError, kind_of
+from tests.ledger.reliability.model.journal import ANY, CHART, EXPONENTS, HELD, Account, Lines, RefusedError, kind_of
 from tests.ledger.reliability.model.registry import Run, Worth
 from tests.ledger.reliability.model.settlements import Books, Terms
 
-__all__ = ["CHART", "EXPONENTS", "HELD", "Account", "Books", "Hold", "RefusedError", "Run", "Terms", "Worth", "kind_of"]
+__all__ = [
+    "ANY",
+    "CHART",
+    "EXPONENTS",
+    "HELD",
+    "Account",
+    "Books",
+    "Hold",
+    "Lines",
+    "RefusedError",
+    "Run",
+    "Terms",
+    "Worth",
+    "kind_of",
+]

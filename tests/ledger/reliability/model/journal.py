@@ -41,6 +41,8 @@ HELD = {"holdback", "vesting", "stopped", "disputed", "house_disputed", "in_flig
 LARGEST = 2**256 - 1
 EXPONENTS = {"nat": 12, "EUR": 2, "JPY": 0, "WEI": 18}
 
+ANY = "any reason"
+
 Account = tuple[str, str]  # name, commodity
 Lines = Mapping[Account, int]  # debits positive, credits negative
 

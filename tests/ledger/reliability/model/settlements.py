@@ -13,6 +13,8 @@ from tests.ledger.reliability.model.registry import Registry, Run, Worth
 
 TOLERANCE = 100  # the gap may be one of so many parts of the improvement
 PURPOSES = {"holdback": "holdback", "vesting": "vesting", "stopped": "stop"}
+REVERSIBLE = ("valuation", "conversion", "remittance", "stake False", "stake True", "hold", "release")
+REMITTED = {"withheld": "bank", "fee": "bank", "surplus": "buyer"}
 GIVEN = ("payable", "holdback", "vesting", "stopped", "accrued", "house")
 
 Scope = tuple[tuple[str, ...], str | None]  # labels of runs, and the task where it is one
@@ -169,6 +171,31 @@ class Books(Registry):
             if dispute.outcome is None:
                 stopped |= {dispute.claimant, dispute.respondent or ""}
         return stopped
+
+    # Correcting
+
+    def correct(self, sequence: int, reason: str) -> int:
+        """Reverse one entry of a kind that anybody may reverse by itself."""
+        if not 1 <= sequence <= len(self.entries):
+            raise RefusedError("UnknownEntryError")
+        entry = self.entries[sequence - 1]
+        used = {label for made in self.settlements if self._stands(made) for label in made.scope[0]}
+        if (
+            entry.kind not in REVERSIBLE
+            or any(self.runs[label].entry == sequence for label in used)
+            or any(self.holds[number].purpose == "dispute" for number in entry.made)
+        ):
+            raise RefusedError("ReversalError")
+        return self.reverse(sequence, reason)
+
+    def remit(self, key: str, name: str, asset: str, amount: int) -> int:
+        """Money leaves the books."""
+        if name not in REMITTED:
+            raise RefusedError("AccountError")
+        if not amount:
+            raise RefusedError("AmountError")
+        self.use_asset(asset)
+        return self.post("remittance", key, name, {(name, asset): amount, (REMITTED[name], asset): -amount})
 
     # Taking a settlement back
 
