@@ -7,6 +7,7 @@ what it earns is its members' (`docs/replication.md` says what this mends, and w
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from sqlmodel import Session, col, select
@@ -70,6 +71,16 @@ def group_of(session: Session, members: Iterable[str]) -> Group | None:
     """The first group of exactly these members, if there is one."""
     query = select(Group).where(Group.members == canonical(sorted(members)))
     return session.exec(query.order_by(col(Group.entry))).first()
+
+
+def groups_of(session: Session, *, before: int | None = None) -> dict[str, list[str]]:
+    """The groups that each contributor is a member of, of those that were there ahead of the entry `before`."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for one in groups(session):
+        if before is None or one.entry < before:
+            for member in json.loads(one.members):
+                found[member].append(one.id)
+    return found
 
 
 def members_of(session: Session, id: str) -> list[str]:

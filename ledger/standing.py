@@ -12,6 +12,7 @@ from ledger.batches import batches
 from ledger.consents import consented, supplied
 from ledger.disputes import open_disputes
 from ledger.estates import estates
+from ledger.groups import groups_of
 from ledger.instants import format_instant
 from ledger.models import Entry
 from ledger.policies import Minimum, StopPayment
@@ -65,13 +66,15 @@ def held(
 def stopped(session: Session, worths: Sequence[RunWorth], at: str, *, before: int | None = None) -> dict[str, str]:
     """Who is not to be paid for these runs at an instant, and why: in an open dispute, or consent is withdrawn.
 
-    A run that does not name its datasets is stopped for whoever has no dataset with consent left.
+    A run that does not name its datasets is stopped for whoever has no dataset with consent left. A dispute of a
+    group's member stops the group too. Payees of an estate do not matter: it is not their data that is paid for.
     """
     reasons = {contributor: f"no consent for {what}" for contributor, what in _lacking(session, worths, at, before)}
+    groups = groups_of(session, before=before)
     for dispute in open_disputes(session, before=before):
         for side in (dispute.claimant, dispute.respondent):
             if side is not None:
-                reasons[side] = f"dispute {dispute.entry}"
+                reasons |= dict.fromkeys([side, *groups.get(side, [])], f"dispute {dispute.entry}")
     return reasons
 
 

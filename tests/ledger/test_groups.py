@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
-from ledger import balances, estates, groups, journal, registry
+from ledger import balances, disputes, estates, groups, journal, registry
 from ledger.audit import audit
 from ledger.database import Ledger
 from ledger.errors import (
@@ -19,7 +19,7 @@ from ledger.errors import (
     UnknownContributorError,
 )
 from ledger.money import Amount
-from ledger.policies.terms import Terms
+from ledger.policies import StopPayment, Terms
 from ledger.settlement import settle
 from ledger.valuation import Booked
 
@@ -161,3 +161,21 @@ def test_a_group_never_goes_without_payees_and_a_member_is_paid_through_it(staff
             estates.set_estate(session, "alice", {"twins": 1})
         with pytest.raises(GroupError, match="not registered"):
             groups.group(session, "alice")
+
+
+def test_a_dispute_of_a_member_stops_the_group_and_a_payees_stops_nobody(staffed: Ledger, book: Book) -> None:
+    amount = Amount.parse("90.00 EUR")
+    stopping = Terms("pool", amount, policies=(StopPayment(),))
+    with staffed.writing() as session:
+        first = settle(session, book(session, {"alice": 0.5}).run.id, Terms("pool", amount)).settlement
+        assert first is not None
+        opened = disputes.open_dispute(session, "carol", "alice", first.entry, Amount.parse("0.01 EUR"), "e" * 64)
+        estates.set_estate(session, "bob", {"carol": 1})
+        (of_bob,) = settle(session, book(session, {"bob": 0.5}).run.id, stopping).outcome.payouts
+        assert of_bob.paid == 9000
+        estates.set_estate(session, "bob", {})
+        groups.create_group(session, "twins", ["alice", "bob"], WHY)
+        twins = book(session, {"twins": 0.5}, data={"twins": fingerprints(session, "alice", "bob")}).run
+        (of_twins,) = settle(session, twins.id, stopping).outcome.payouts
+        assert [(part.home, part.reason) for part in of_twins.parts] == [("stopped", f"dispute {opened.entry}")]
+        assert audit(session).ok
