@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Integer, column
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, column
 from sqlmodel import Field
 
 from ledger.exact_integer import ExactInteger
@@ -24,6 +24,7 @@ class Hold(Row, table=True):
         is_instant("release_at"),
         is_instant("expires_at"),
         to_account("account", "commodity"),
+        Index(None, "account", "entry"),
     )
     id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     entry: int = Field(sa_column=Column(BigInteger, ForeignKey("entries.sequence"), nullable=False, index=True))
