@@ -34,3 +34,25 @@ def world(running_anvil: Anvil, anvil_world: World) -> Iterator[World]:
 def anvil(world: World, running_anvil: Anvil) -> Anvil:
     """The chain that `world` is on."""
     return running_anvil
+
+
+@pytest.fixture(scope="session")
+def made_in_process() -> World:
+    from tests.ledger.chain.tester import Tester  # which takes a second to import
+
+    return worlds.made(Tester())
+
+
+@pytest.fixture
+def world_in_process(made_in_process: World) -> Iterator[World]:
+    """A funded distributor on eth-tester, which needs no program beside Python."""
+    snapshot = made_in_process.chain.snapshot()
+    yield made_in_process
+    made_in_process.chain.revert(snapshot)
+
+
+@pytest.fixture(params=["anvil", "eth-tester"])
+def any_world(request: pytest.FixtureRequest) -> World:
+    """A funded distributor on either."""
+    world: World = request.getfixturevalue("world" if request.param == "anvil" else "world_in_process")
+    return world

@@ -2,20 +2,21 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.chain.contract import Claimed, DistributorContract, OwnershipTransferred, Submitted
+from ledger.chain.contract import Claimed, OwnershipTransferred, Submitted
 from ledger.chain.merkle import Tree
-from ledger.errors import RevertedError, WrongChainError, WrongContractError
-from tests.ledger.chain.world import CHAIN_ID, CONTRIBUTORS, DELAY, FUNDS, World
+from ledger.errors import RevertedError
+from tests.ledger.chain.world import DELAY, FUNDS, World
 
 
 def tree_of(world: World, **cumulative: int) -> Tree:
     leaves = [(world.address(who), amount) for who, amount in cumulative.items()]
-    return Tree(CHAIN_ID, world.contract.address, leaves)
+    return Tree(world.chain_id, world.contract.address, leaves)
 
 
-def test_a_new_distributor_says_what_it_was_made_with(world: World) -> None:
+def test_a_new_distributor_says_what_it_was_made_with(any_world: World) -> None:
+    world = any_world
     contract = world.contract
-    contract.assert_code(CHAIN_ID)
+    contract.assert_code(world.chain_id)
     assert contract.token() == world.token.address
     assert contract.activation_delay() == DELAY
     roles = (contract.owner(), contract.publisher(), contract.guardian())
@@ -25,14 +26,15 @@ def test_a_new_distributor_says_what_it_was_made_with(world: World) -> None:
     assert (world.token.decimals(), world.token.symbol()) == (6, "DUSD")
 
 
-def test_a_submitted_root_is_claimed_by_once_it_is_active(world: World) -> None:
+def test_a_submitted_root_is_claimed_by_once_it_is_active(any_world: World) -> None:
+    world = any_world
     contract, tree = world.contract, tree_of(world, alice=5, bob=7, carol=9)
     submission = world.submit(1, tree.root, tree.total, bytes([7]) * 32)
     found = contract.root_of(1)
     assert (found.root, found.total, found.metadata_hash) == ("0x" + tree.root.hex(), 21, "0x" + "07" * 32)
     alice = world.address("alice")
     claim = contract.claim(1, alice, 5, tree.proof(alice))
-    with pytest.raises(RevertedError, match="root 1 becomes active at 20.*UTC; claim after that"):
+    with pytest.raises(RevertedError, match=r"root 1 becomes active at 20.*UTC; claim after that"):
         world.node.call(contract.address, claim)
     world.activate()
     assert contract.is_active(1)

@@ -24,7 +24,6 @@ CONTRIBUTORS = ("alice", "bob", "carol")
 DELAY = 3_600  # seconds from a root's submission to its activation
 FUNDS = 1_000_000 * 10**6  # what the distributor has, and its owner as much again
 FEE_CAP = 10**12  # wei per gas
-CHAIN_ID = 31_337
 
 
 class Chain(Protocol):
@@ -48,6 +47,11 @@ class World:
     token: Token
     contract: DistributorContract
     first_block: int
+
+    @property
+    def chain_id(self) -> int:
+        """Which chain it is on."""
+        return self.contract.chain_id
 
     def address(self, who: str) -> str:
         """Whose address."""
@@ -86,7 +90,7 @@ def made(chain: Chain) -> World:
     deployment = contracts.deployment(token.address, owner.address, publisher.address, guardian.address, DELAY)
     receipt = sent(node, owner, None, deployment)
     assert receipt.contract is not None
-    contract = DistributorContract(node, CHAIN_ID, receipt.contract)
+    contract = DistributorContract(node, node.chain_id(), receipt.contract)
     for holder in (contract.address, owner.address):
         sent(node, owner, token.address, token.mint(holder, FUNDS))
     return World(chain, node, keys, token, contract, receipt.block_number)
@@ -97,7 +101,7 @@ def signed(
 ) -> bytes:
     """A transaction with fees of now."""
     asked = transaction(
-        chain_id=CHAIN_ID,
+        chain_id=node.chain_id(),
         nonce=node.transaction_count(signer.address) if nonce is None else nonce,
         to=to,
         data=data,
