@@ -56,7 +56,9 @@ def overlaps_of(session: Session, found: Fingerprint) -> list[Overlap]:
         columns = select(DatasetRecord.dataset, DatasetRecord.hash, DatasetRecord.copies)
         for dataset, hash, copies in session.exec(columns.where(col(DatasetRecord.hash).in_(list(batch)))):
             shared[dataset] = shared.get(dataset, 0) + min(copies, batch[hash])
-    found_in = {row.id: row for row in datasets(session) if row.id in shared}
+    found_in: dict[int | None, Dataset] = {}
+    for ids in batches(shared, _BATCH):
+        found_in |= {row.id: row for row in session.exec(select(Dataset).where(col(Dataset.id).in_(ids)))}
     overlaps = [
         Overlap(found_in[id].fingerprint, found_in[id].contributor, found_in[id].name, count)
         for id, count in shared.items()

@@ -63,7 +63,7 @@ def _latest(session: Session, contributor: str, before: int | None) -> Estate | 
     query = select(Estate).where(Estate.contributor == contributor)
     if before is not None:
         query = query.where(Estate.entry < before)
-    return session.exec(query.order_by(col(Estate.entry).desc())).first()
+    return session.exec(query.order_by(col(Estate.entry).desc()).limit(1)).first()
 
 
 def _refuse_nesting(session: Session, contributor: str, payees: Mapping[str, int]) -> None:

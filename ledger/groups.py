@@ -70,7 +70,7 @@ def groups(session: Session) -> list[Group]:
 def group_of(session: Session, members: Iterable[str]) -> Group | None:
     """The first group of exactly these members, if there is one."""
     query = select(Group).where(Group.members == canonical(sorted(members)))
-    return session.exec(query.order_by(col(Group.entry))).first()
+    return session.exec(query.order_by(col(Group.entry)).limit(1)).first()
 
 
 def groups_of(session: Session, *, before: int | None = None) -> dict[str, list[str]]:

@@ -56,7 +56,7 @@ def register_dataset(
     if twin is not None:
         raise DuplicateDatasetError(twin.fingerprint, twin.contributor, twin.name, twin.entry)
     overlaps = overlaps_of(session, found)
-    last = session.exec(select(Dataset.id).order_by(col(Dataset.id).desc())).first()
+    last = session.exec(select(Dataset.id).order_by(col(Dataset.id).desc()).limit(1)).first()
     dataset = register(
         session,
         Dataset(

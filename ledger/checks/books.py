@@ -124,7 +124,7 @@ def head_faults(session: Session, expected: str | None) -> Iterator[Fault]:
     The checkpoint may be older than the newest entry: it must then be the hash of an earlier one.
     """
     heads = session.exec(select(Head.id, Head.count, Head.hash).order_by(col(Head.id))).all()
-    last = session.exec(select(Entry.sequence, Entry.hash).order_by(col(Entry.sequence).desc())).first()
+    last = session.exec(select(Entry.sequence, Entry.hash).order_by(col(Entry.sequence).desc()).limit(1)).first()
     count = session.exec(select(func.count()).select_from(Entry)).one()
     if [id for id, _, _ in heads] != [1]:
         yield Fault(HEAD, "the head's row is missing" if not heads else "the head is not one row, with the id 1")
