@@ -1,8 +1,8 @@
 """What entries say of money that is set aside: the holds that they make, and what becomes of earlier ones. Pure.
 
-An entry states holds under "holds", in its payload or in a contributor's part, and changes of earlier holds under
-"hold_changes" in its payload. Accounts of a pending kind (`ledger/accounts.py`) change by exactly what is stated, in
-every entry, reversals included: so they always hold what is left of their holds.
+An entry states holds under "holds", and changes of earlier ones under "hold_changes", in its payload or in a
+contributor's part. Accounts of a pending kind (`ledger/accounts.py`) change by exactly what is stated, in every entry,
+reversals included: so they always hold what is left of their holds.
 """
 
 from __future__ import annotations

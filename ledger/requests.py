@@ -85,7 +85,7 @@ def _moved(asked: Asked, lines: Spool[Line], moves: Spool[pending.Move]) -> Iter
     """The leaves of the lines, which are kept. Raises, at the end, what `_check_lines` does."""
     sums: dict[tuple[str, Side], int] = defaultdict(int)
     wrong: Line | None = None
-    for batch in batches(_merged(asked.lines), IN_MEMORY):
+    for batch in batches(merged_lines(asked.lines), IN_MEMORY):
         lines.extend(batch)
         for line in batch:
             amount = line.amount
@@ -119,7 +119,7 @@ def _check_texts(**texts: str | None) -> None:
             raise EntryTextError(name, f"{text[:40]}…", f"is longer than {LONGEST_TEXT} bytes")
 
 
-def _merged(lines: Iterable[Line]) -> Iterable[Line]:
+def merged_lines(lines: Iterable[Line]) -> Iterable[Line]:
     """As `merged`, for any number of lines."""
     if isinstance(lines, Gathered):
         return lines

@@ -7,13 +7,12 @@ one contributor for ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from itertools import groupby
 from typing import Any
 
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, or_, select
 
 from ledger import registry
 from ledger.canonical import canonical
@@ -31,11 +30,26 @@ from ledger.payout_addresses import (
     OLD_KEY,
     SHORTEST_DELAY,
     Timeline,
-    asked_at,
+    history,
+    is_approved,
     later,
     timeline,
+    timelines,
 )
 from ledger.standing import moment
+
+__all__ = [
+    "DEFAULT_DELAY",
+    "SHORTEST_DELAY",
+    "Asked",
+    "Check",
+    "Timeline",
+    "address_of",
+    "history",
+    "set_address",
+    "timelines",
+    "to_sign",
+]
 
 Check = Callable[[str, bytes, bytes], bool]  # whether a contract wallet (EIP-1271) signed: address, digest, signature
 
@@ -111,29 +125,12 @@ def to_sign(session: Session, *, contributor: str, chain_id: int, address: str) 
 # Reading
 
 
-def history(session: Session, contributor: str, chain_id: int, *, before: int | None = None) -> list[PayoutAddress]:
-    """All addresses that a contributor has had on a chain, in order; `before`: as known ahead of that entry."""
-    query = select(PayoutAddress).where(PayoutAddress.contributor == contributor, PayoutAddress.chain_id == chain_id)
-    if before is not None:
-        query = query.where(PayoutAddress.entry < before)
-    return list(session.exec(query.order_by(col(PayoutAddress.entry))))
-
-
 def address_of(
     session: Session, contributor: str, chain_id: int, at: date | datetime | str | None = None
 ) -> str | None:
     """The address in force for a contributor on a chain at an instant, or now. Raises `InstantError`."""
     instant = moment(session) if at is None else parse_instant(at)
     return timeline(history(session, contributor, chain_id), instant).address
-
-
-def addresses(session: Session, chain_id: int, at: str, *, before: int | None = None) -> dict[str, Timeline]:
-    """Where every contributor who has an address on a chain stands at an instant in stored form, by id."""
-    query = select(PayoutAddress).where(PayoutAddress.chain_id == chain_id)
-    if before is not None:
-        query = query.where(PayoutAddress.entry < before)
-    rows = session.exec(query.order_by(col(PayoutAddress.contributor), col(PayoutAddress.entry)))
-    return {owner: timeline(own, at) for owner, own in groupby(rows, key=lambda row: row.contributor)}
 
 
 # Checks
@@ -218,24 +215,3 @@ def _approver(
     if signer == old or (check is not None and check(old, typed_data.digest(change), approval)):
         return OLD_KEY
     return named.get(signer)
-
-
-def is_approved(by: Iterator[str]) -> bool:
-    """Whether these approvals are enough for a change."""
-    who = set(by)
-    return OLD_KEY in who or len(who) >= APPROVALS
-
-
-__all__ = [
-    "DEFAULT_DELAY",
-    "SHORTEST_DELAY",
-    "Asked",
-    "Check",
-    "address_of",
-    "addresses",
-    "asked_at",
-    "history",
-    "is_approved",
-    "set_address",
-    "to_sign",
-]

@@ -6,46 +6,28 @@ same call again returns what the first one made.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from ledger import holds, journal
-from ledger.accounts import account_name
+from ledger import publication_entries as entries
+from ledger.batches import batches
 from ledger.bulk import add_rows
 from ledger.chain import publications
 from ledger.chain.checksum import checksummed
-from ledger.chain.publications import ABANDONED, ACTIVATED, INTENDED, PUBLISHED, REVOKED, new_hold
 from ledger.errors import ChainClaimError, IdempotencyConflictError, PublicationError
 from ledger.held import remaining
 from ledger.holds import POSTED, VOIDED, Change
-from ledger.lines import Gathered, Line, credit, debit
-from ledger.models import (
-    Attempt,
-    ChainClaim,
-    Distributor,
-    Hold,
-    HoldChange,
-    Leaf,
-    Publication,
-    PublicationEnd,
-    Receipt,
-)
+from ledger.lines import Gathered
+from ledger.models import ChainClaim, Distributor, HoldChange, Publication, PublicationEnd
 from ledger.models.chain import ENDS
-from ledger.pending import stated_change
+from ledger.publication_entries import ABANDONED, ACTIVATED, AFTER, INTENDED, PUBLISHED, REVOKED, Waiting
+from ledger.published import attempts_of, owner_of, published_for, waiting_of
 from ledger.spool import Spool
 
-PURPOSE = "claim"  # of the holds of what is published and not claimed yet
-_AFTER = {  # what a publication must be, so that it can become something
-    PUBLISHED: (INTENDED,),
-    ACTIVATED: (PUBLISHED,),
-    REVOKED: (INTENDED, PUBLISHED),
-    ABANDONED: (INTENDED,),
-}
-
-_Waiting = tuple[str, str, int, int]  # a contributor, the address, the number of the hold, and what is left of it
+_FACTS = ("transaction_hash", "block_number", "block_hash")
+_BATCH = 400  # holds of one query
 
 
 def book_published(
@@ -137,73 +119,31 @@ def book_claim(
         amount=amount,
         cumulative=cumulative,
     )
-    key = claim_key(distributor, transaction, log_index)
     same = select(ChainClaim).where(
         ChainClaim.distributor == distributor.id,
         ChainClaim.transaction_hash == transaction,
         ChainClaim.log_index == log_index,
     )
     earlier = session.exec(same).first()
+    said = entries.claim_payload(distributor, row)
     if earlier is not None:
-        if claim_payload(distributor, earlier) != claim_payload(distributor, row):
-            raise IdempotencyConflictError(key, earlier.entry)
+        if entries.claim_payload(distributor, earlier) != said:
+            raise IdempotencyConflictError(entries.claim_key(distributor, row), earlier.entry)
         return earlier
     contributor, steps = _claimed(session, distributor, row)
-    in_flight, paid = account_name("in_flight", contributor), account_name("paid", contributor)
-    stating = [stated_change(step, in_flight, distributor.asset) for step in steps]
     row.entry = journal.post(
         session,
         kind=ChainClaim.entry_kind,
         subject=contributor,
-        key=key,
-        payload={**claim_payload(distributor, row), "hold_changes": stating},
-        lines=[debit(in_flight, distributor.asset, amount), credit(paid, distributor.asset, amount)],
+        key=entries.claim_key(distributor, row),
+        payload={**said, "hold_changes": entries.claim_steps(steps, contributor, distributor.asset)},
+        lines=entries.claim_lines(contributor, distributor.asset, amount),
         reference=transaction,
     ).entry.sequence
     _add_changes(session, row.entry, ((step.hold, step.change, step.amount or 0) for step in steps))
     session.add(row)
     session.flush()
     return row
-
-
-# What entries say
-
-
-def end_payload(session: Session, end: PublicationEnd) -> dict[str, Any]:
-    """What the entry of an end says of all together: also every transaction that was made for it, and what was seen."""
-    return {
-        "publication": end.publication,
-        "transaction": end.transaction_hash,
-        "block_number": end.block_number,
-        "block_hash": end.block_hash,
-        "attempts": [_attempt(session, attempt) for attempt in _attempts(session, end.publication)],
-    }
-
-
-def end_key(change: str, publication: int) -> str:
-    """The key of its entry."""
-    return f"{ENDS[change]}:{publication}"
-
-
-def claim_key(distributor: Distributor, transaction: str, log_index: int) -> str:
-    """The key of a claim's entry: chain, distributor, transaction and log."""
-    return f"{ChainClaim.entry_kind}:{distributor.subject()}:{transaction}:{log_index}"
-
-
-def claim_payload(distributor: Distributor, row: ChainClaim) -> dict[str, Any]:
-    """What a claim's entry says, beside what is taken from holds."""
-    return {
-        "distributor": distributor.id,
-        "asset": distributor.asset,
-        "transaction": row.transaction_hash,
-        "log_index": row.log_index,
-        "block_number": row.block_number,
-        "block_hash": row.block_hash,
-        "address": row.address,
-        "recipient": row.recipient,
-        "amount": str(row.amount),
-        "cumulative": str(row.cumulative),
-    }
 
 
 # Ends
@@ -213,109 +153,45 @@ def _end(session: Session, publication: Publication, end: PublicationEnd, reason
     made = publications.ends(session, publication)
     for earlier in made:
         if earlier.change == end.change:
-            facts = ("transaction_hash", "block_number", "block_hash")
-            if any(getattr(earlier, name) != getattr(end, name) for name in facts):
-                raise IdempotencyConflictError(end_key(end.change, publication.entry), earlier.entry)
+            if any(getattr(earlier, name) != getattr(end, name) for name in _FACTS):
+                raise IdempotencyConflictError(entries.end_key(end.change, publication.entry), earlier.entry)
             return earlier
     now = made[-1].change if made else INTENDED
-    if now not in _AFTER[end.change]:
+    if now not in AFTER[end.change]:
         raise PublicationError(f"publication {publication.entry}", f"it is {now}, and cannot be {end.change}")
     distributor = session.get_one(Distributor, publication.distributor)
-    waiting: Spool[_Waiting] = Spool(() if end.change == ACTIVATED else _waiting(session, publication, now))
+    asset = distributor.asset
+    waiting = Spool(() if end.change == ACTIVATED else waiting_of(session, publication, made))
+    _refuse_claimed(session, publication, waiting)
     end.entry = journal.post(
         session,
         kind=ENDS[end.change],
         subject=distributor.subject(),
-        key=end_key(end.change, publication.entry),
-        payload=end_payload(session, end),
-        parts=_parts(waiting, end.change, now, distributor.asset),
-        lines=Gathered(lambda: _lines(waiting, end.change, now, distributor.asset)),
+        key=entries.end_key(end.change, publication.entry),
+        payload=entries.end_payload(end, attempts_of(session, publication.entry)),
+        parts=((one.contributor, entries.end_part(one, end.change, now, asset)) for one in waiting),
+        lines=Gathered(lambda: entries.end_lines(waiting, end.change, now, asset)),
         reason=reason,
         reference=end.transaction_hash,
     ).entry.sequence
     if end.change == PUBLISHED:
-        holds.record(session, end.entry, (_claimable(one, distributor.asset) for one in waiting))
+        holds.record(session, end.entry, (entries.claim_hold(one, asset) for one in waiting))
     change = POSTED if end.change == PUBLISHED else VOIDED
-    _add_changes(session, end.entry, ((hold, change, left) for _, _, hold, left in waiting))
+    _add_changes(session, end.entry, ((one.hold, change, one.amount) for one in waiting))
     session.add(end)
     session.flush()
     return end
 
 
-def _waiting(session: Session, publication: Publication, now: str) -> Iterator[_Waiting]:
-    """What waits of a publication, by the number of its hold, which is by contributor."""
-    made_by = publication.entry
-    if now == PUBLISHED:
-        made_by = next(end.entry for end in publications.ends(session, publication) if end.change == PUBLISHED)
-    columns: Any = (Hold.id, Hold.amount, Leaf.contributor, Leaf.address)
-    lying = col(Hold.account) == f"{_KINDS[now]}:" + col(Leaf.contributor)
-    query = select(*columns).join(Hold, lying).where(Leaf.publication == publication.entry, Hold.entry == made_by)
-    for hold, amount, contributor, address in session.exec(
-        query.order_by(col(Hold.id)).execution_options(yield_per=1000)
-    ):
-        yield contributor, address, hold, amount
-
-
-def _parts(waiting: Spool[_Waiting], change: str, now: str, asset: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What its entry says of each contributor."""
-    for one in waiting:
-        contributor, address, hold, left = one
-        account = account_name(_KINDS[now], contributor)
-        said: dict[str, Any] = {"address": address, "amount": str(left)}
-        if change == PUBLISHED:
-            to = [(account_name("in_flight", contributor), left)]
-            step = stated_change(Change(hold, POSTED, left), account, asset, to)
-            said["holds"] = [holds.stated(_claimable(one, asset))]
-        else:
-            step = stated_change(Change(hold, VOIDED, left), account, asset)
-        yield contributor, said | {"hold_changes": [step]}
-
-
-def _lines(waiting: Spool[_Waiting], change: str, now: str, asset: str) -> Iterator[Line]:
-    to = "in_flight" if change == PUBLISHED else "payable"
-    for contributor, _, _, left in waiting:
-        yield debit(account_name(_KINDS[now], contributor), asset, left)
-        yield credit(account_name(to, contributor), asset, left)
-
-
-def _claimable(one: _Waiting, asset: str) -> holds.NewHold:
-    contributor, _, _, left = one
-    return new_hold(PURPOSE, _KINDS[PUBLISHED], contributor, asset, left)
-
-
-_KINDS = {INTENDED: "publishing", PUBLISHED: "in_flight"}  # of the accounts in which a publication's money lies
-
-
-def _attempts(session: Session, publication: int) -> list[Attempt]:
-    return list(session.exec(select(Attempt).where(Attempt.publication == publication).order_by(col(Attempt.id))))
-
-
-def _attempt(session: Session, attempt: Attempt) -> dict[str, Any]:
-    """A transaction and what was seen of it, as an entry commits to it. Amounts are in wei a gas."""
-    receipts = session.exec(select(Receipt).where(Receipt.attempt == attempt.id).order_by(col(Receipt.id)))
-    return {
-        "id": attempt.id,
-        "purpose": attempt.purpose,
-        "chain_id": attempt.chain_id,
-        "sender": attempt.sender,
-        "nonce": attempt.nonce,
-        "raw": hashlib.sha256(attempt.raw).hexdigest(),
-        "hash": attempt.hash,
-        "gas": attempt.gas,
-        "max_fee": str(attempt.max_fee),
-        "priority_fee": str(attempt.priority_fee),
-        "saved_at": attempt.saved_at,
-        "receipts": [
-            {
-                "id": receipt.id,
-                "block_number": receipt.block_number,
-                "block_hash": receipt.block_hash,
-                "succeeded": receipt.succeeded,
-                "seen_at": receipt.seen_at,
-            }
-            for receipt in receipts
-        ],
-    }
+def _refuse_claimed(session: Session, publication: Publication, waiting: Iterable[Waiting]) -> None:
+    for batch in batches(waiting, _BATCH):
+        left = remaining(session, [one.hold for one in batch])
+        for one in batch:
+            if left[one.hold] != one.amount:
+                raise PublicationError(
+                    f"publication {publication.entry}",
+                    f"only {left[one.hold]} of {one.amount} of {one.contributor!r} are left; run `ghostledger audit`",
+                )
 
 
 # Claims
@@ -327,10 +203,7 @@ def _claimed(session: Session, distributor: Distributor, row: ChainClaim) -> tup
     def refused(reason: str) -> ChainClaimError:
         return ChainClaimError(row.transaction_hash, row.log_index, reason)
 
-    owners = select(Leaf.contributor).join(Publication, col(Publication.entry) == Leaf.publication)
-    owner = session.exec(
-        owners.where(Leaf.address == row.address, Publication.distributor == distributor.id).limit(1)
-    ).first()
+    owner = owner_of(session, distributor, row.address)
     if owner is None:
         raise refused(f"this ledger published nothing for {row.address}; run `ghostledger chain reconcile`")
     before = select(ChainClaim.amount).where(
@@ -342,36 +215,17 @@ def _claimed(session: Session, distributor: Distributor, row: ChainClaim) -> tup
             f"{row.address} had claimed {claimed} before, and {row.amount} more is not {row.cumulative}; "
             "book the claims before it first"
         )
-    left, steps = row.amount, []
-    published = _published_for(session, distributor, row.address)
-    for hold, there in sorted(remaining(session, published).items()):
+    left, steps = row.amount, list[Change]()
+    for hold, there in sorted(remaining(session, published_for(session, distributor, row.address)).items()):
         if left and there:
             steps.append(Change(hold, POSTED, min(left, there)))
             left -= min(left, there)
-    if left or not row.amount > 0:
+    if left or row.amount <= 0:
         raise refused(
-            f"{row.amount} is {left} more than was published for {row.address} and is not claimed yet; "
+            f"it is {left} more than was published for {row.address} and is not claimed yet; "
             "run `ghostledger chain reconcile`"
         )
     return owner, steps
-
-
-def _published_for(session: Session, distributor: Distributor, address: str) -> list[int]:
-    """The holds of what was published for an address, by number."""
-    lying = col(Hold.account) == f"{_KINDS[PUBLISHED]}:" + col(Leaf.contributor)
-    query = (
-        select(Hold.id)
-        .select_from(Leaf)
-        .join(Publication, col(Publication.entry) == Leaf.publication)
-        .join(PublicationEnd, col(PublicationEnd.publication) == Publication.entry)
-        .join(Hold, lying & (col(Hold.entry) == PublicationEnd.entry))
-        .where(
-            Leaf.address == address,
-            Publication.distributor == distributor.id,
-            PublicationEnd.change == PUBLISHED,
-        )
-    )
-    return list(session.exec(query))
 
 
 def _add_changes(session: Session, entry: int, changes: Iterator[tuple[int, str, int]]) -> None:

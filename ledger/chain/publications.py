@@ -11,25 +11,44 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import Session, col, exists, func, select
+from sqlmodel import Session, col, func, select
 
 from ledger import holds, journal
-from ledger.accounts import account_name
+from ledger import publication_entries as entries
 from ledger.bulk import add_rows
-from ledger.chain import due
-from ledger.chain.due import Due, KeptBack
 from ledger.chain.merkle import Tree
 from ledger.errors import NothingDueError, PublicationError, PublicationOpenError
-from ledger.holds import NewHold
 from ledger.lines import Gathered
 from ledger.models import Distributor, Leaf, Publication, PublicationEnd
 from ledger.proofs import log
+from ledger.publication_entries import ABANDONED, ACTIVATED, INTENDED, PUBLISHED, REVOKED, Due
+from ledger.publishable import KeptBack, due, standing
 from ledger.standing import moment
 
-INTENDED, PUBLISHED, ACTIVATED, REVOKED, ABANDONED = "intended", "published", "activated", "revoked", "abandoned"
-PURPOSE = "publication"  # of the holds
+__all__ = [
+    "ABANDONED",
+    "ACTIVATED",
+    "INTENDED",
+    "PUBLISHED",
+    "REVOKED",
+    "Due",
+    "KeptBack",
+    "Plan",
+    "ends",
+    "intend",
+    "latest",
+    "leaves",
+    "open_publication",
+    "plan",
+    "proof_of",
+    "proofs",
+    "publication",
+    "publications",
+    "state",
+    "tree_of",
+]
+
 _OPEN = (INTENDED, PUBLISHED)
-_GONE = (REVOKED, ABANDONED)
 
 
 @dataclass(frozen=True)
@@ -67,8 +86,8 @@ def plan(session: Session, distributor: Distributor, root_id: int) -> Plan:
     """
     _refuse(session, distributor, root_id)
     as_of = moment(session)
-    cumulative = _standing(session, distributor.id, None)
-    found, kept = due.standings(session, distributor, as_of, cumulative)
+    cumulative = standing(session, distributor.id)
+    found, kept = due(session, distributor, as_of, cumulative)
     if not found:
         raise NothingDueError(distributor.subject(), kept)
     cumulative |= {one.address: one.cumulative for one in found}
@@ -96,19 +115,9 @@ def intend(session: Session, wanted: Plan) -> Publication:
         if state(session, earlier) != ABANDONED:
             return earlier
     now = plan(session, distributor, root_id)
-    attempt = len(_of_root(session, distributor, root_id)) + 1
-    entry = journal.post(
-        session,
-        kind=Publication.entry_kind,
-        subject=distributor.subject(),
-        key=f"{Publication.entry_kind}:{distributor.id}:{root_id}:{attempt}",
-        payload=payload(now),
-        parts=((one.contributor, part(one, distributor)) for one in now.due),
-        lines=Gathered(lambda: (line for one in now.due for line in _hold(one, distributor).lines)),
-    ).entry.sequence
-    holds.record(session, entry, (_hold(one, distributor) for one in now.due))
+    asset, attempt = distributor.asset, len(_of_root(session, distributor, root_id)) + 1
     made = Publication(
-        entry=entry,
+        entry=0,
         distributor=distributor.id,
         root_id=root_id,
         root=now.root,
@@ -116,39 +125,20 @@ def intend(session: Session, wanted: Plan) -> Publication:
         metadata_hash=now.metadata_hash,
         log_size=now.log_size,
     )
+    made.entry = journal.post(
+        session,
+        kind=Publication.entry_kind,
+        subject=distributor.subject(),
+        key=entries.publication_key(distributor.id, root_id, attempt),
+        payload=entries.publication_payload(distributor, made, now.as_of),
+        parts=((one.contributor, entries.publication_part(one, asset)) for one in now.due),
+        lines=Gathered(lambda: entries.publication_lines(now.due, asset)),
+    ).entry.sequence
+    holds.record(session, made.entry, (entries.publication_hold(one, asset) for one in now.due))
     session.add(made)
     session.flush()
-    add_rows(session.connection(), Leaf, (_leaf(entry, one) for one in now.due))
+    add_rows(session.connection(), Leaf, ({"publication": made.entry, **one._asdict()} for one in now.due))
     return made
-
-
-# What entries say
-
-
-def payload(made: Plan) -> dict[str, Any]:
-    """What a publication's entry says of all together."""
-    return {
-        "distributor": made.distributor.id,
-        "chain_id": made.distributor.chain_id,
-        "address": made.distributor.address,
-        "asset": made.distributor.asset,
-        "root_id": made.root_id,
-        "root": made.root,
-        "total": str(made.total),
-        "metadata_hash": made.metadata_hash,
-        "log_size": made.log_size,
-        "as_of": made.as_of,
-    }
-
-
-def part(one: Due, distributor: Distributor) -> dict[str, Any]:
-    """What it says of one contributor."""
-    return {
-        "address": one.address,
-        "amount": str(one.amount),
-        "cumulative": str(one.cumulative),
-        "holds": [holds.stated(_hold(one, distributor))],
-    }
 
 
 # Reading
@@ -202,7 +192,7 @@ def leaves(session: Session, publication: Publication) -> Iterator[Leaf]:
 def tree_of(session: Session, publication: Publication) -> Tree:
     """The tree whose root a publication has: what it added, and what stood when it was intended."""
     found = session.get_one(Distributor, publication.distributor)
-    cumulative = _standing(session, found.id, publication.entry)
+    cumulative = standing(session, found.id, through=publication.entry)
     return Tree(found.chain_id, found.address, cumulative.items())
 
 
@@ -279,46 +269,8 @@ def _refuse(session: Session, distributor: Distributor, root_id: int) -> None:
         raise PublicationError(_name(distributor, root_id), f"ids are used once, and {last} was the last one")
 
 
-def _standing(session: Session, distributor: int, through: int | None) -> dict[str, int]:
-    """All that a distributor was told to pay to each address, as it stands; `through`: as of that publication."""
-    gone = select(PublicationEnd.entry).where(
-        PublicationEnd.publication == Publication.entry, col(PublicationEnd.change).in_(_GONE)
-    )
-    query = (
-        select(Leaf.address, Leaf.cumulative)
-        .join(Publication, col(Publication.entry) == Leaf.publication)
-        .where(Publication.distributor == distributor)
-    )
-    if through is None:
-        query = query.where(~exists(gone))
-    else:
-        before = gone.where(PublicationEnd.entry < through)
-        query = query.where(Publication.entry <= through, ~exists(before))
-    return dict(session.exec(query.order_by(col(Leaf.publication)).execution_options(yield_per=1000)).all())
-
-
 def _of_root(session: Session, distributor: Distributor, root_id: int) -> list[Publication]:
     return [made for made in publications(session, distributor) if made.root_id == root_id]
-
-
-def _hold(one: Due, distributor: Distributor) -> NewHold:
-    return new_hold(PURPOSE, "publishing", one.contributor, distributor.asset, one.amount)
-
-
-def new_hold(purpose: str, kind: str, contributor: str, asset: str, amount: int) -> NewHold:
-    """What is set aside of a contributor's on its way over a chain: from payable, meant for paid."""
-    origin, destination = account_name("payable", contributor), account_name("paid", contributor)
-    return NewHold(purpose, account_name(kind, contributor), origin, destination, asset, amount)
-
-
-def _leaf(publication: int, one: Due) -> dict[str, Any]:
-    return {
-        "publication": publication,
-        "contributor": one.contributor,
-        "address": one.address,
-        "amount": one.amount,
-        "cumulative": one.cumulative,
-    }
 
 
 def _name(distributor: Distributor, root_id: int) -> str:

@@ -18,9 +18,11 @@ from ledger.checks.streams import InStep, as_stored, stream
 from ledger.errors import StoredAmountError
 from ledger.exact_integer import decode
 from ledger.journal import REVERSAL
-from ledger.lines import Line, credit, debit, merged
+from ledger.lines import Line, credit, debit
 from ledger.models import Entry, Hold, HoldChange, Part, Posting
 from ledger.pending import EXPIRED, POSTED, RESTORED
+from ledger.requests import merged_lines
+from ledger.spool import Spool, ordered
 
 STATED, COURSE, LYING, MOVED = "holds", "courses of holds", "accounts of holds", "changes of holds"
 HOLD_CLAIMS = {
@@ -40,14 +42,17 @@ def hold_faults(session: Session) -> Iterator[Fault]:
         yield from _course_faults(f"hold {number}", rows)
     for (account, commodity, entry), rows in groupby(stream(session, _moves()), key=lambda row: tuple(row[:3])):
         yield from _lying_faults(account, commodity, entry, rows)
-    changing = _telling(Entry, "hold_changes").where(Entry.kind != REVERSAL)
-    for sequence, _, payload in stream(session, changing):
+    reversals = select(Entry.sequence).where(Entry.kind == REVERSAL)
+    changing = (
+        stream(session, _telling(table, "hold_changes").where(number.not_in(reversals)))
+        for table, number in ((Entry, col(Entry.sequence)), (Part, col(Part.entry)))
+    )
+    for sequence, texts in groupby(heapq.merge(*changing, key=_place), key=lambda row: row[0]):
+        steps = (step for text in texts for step in _said(text[2], "hold_changes"))
         try:
-            wanted = merged(_moved(session, _said(payload, "hold_changes")))
+            yield from line_faults(session, MOVED, "change of holds", sequence, merged_lines(_moved(session, steps)))
         except _UNREADABLE as error:
             yield Fault(MOVED, f"entry {sequence}: what it says of holds cannot be read: {error}")
-            continue
-        yield from line_faults(session, MOVED, "change of holds", sequence, wanted)
 
 
 # Rows, and what entries say of them
@@ -55,14 +60,15 @@ def hold_faults(session: Session) -> Iterator[Fault]:
 
 def _statement_faults(session: Session) -> Iterator[Fault]:
     holds, changes = InStep(_numbered_holds(session)), InStep(_all_changes(session))
-    told = (stream(session, _telling(Entry, "holds", "hold_changes")), stream(session, _telling(Part, "holds")))
-    for entry, texts in groupby(heapq.merge(*told, key=lambda row: tuple(row[:2])), key=lambda row: row[0]):
+    told = (stream(session, _telling(table, "holds", "hold_changes")) for table in (Entry, Part))
+    for entry, texts in groupby(heapq.merge(*told, key=_place), key=lambda row: row[0]):
         yield from map(_stray, chain(holds.before(entry), changes.before(entry)))
-        first = next(texts)
-        steps = _said(first[2], "hold_changes") if first[1] == 0 else []
-        made = (hold for text in chain([first], texts) for hold in _said(text[2], "holds"))
+        payloads = Spool(payload for _, _, payload in texts)
+        made = (hold for payload in payloads for hold in _said(payload, "holds"))
         yield from _differences(entry, "hold", made, holds.of(entry))
-        yield from _differences(entry, "change of a hold", sorted(steps, key=_hold_number), changes.of(entry))
+        numbered = enumerate(step for payload in payloads for step in _said(payload, "hold_changes"))
+        steps = (step for _, _, step in ordered((_hold_number(step), place, step) for place, step in numbered))
+        yield from _differences(entry, "change of a hold", steps, changes.of(entry))
     yield from map(_stray, chain(holds.before(None), changes.before(None)))
 
 
@@ -71,6 +77,10 @@ def _telling(table: type[Entry] | type[Part], *words: str) -> Any:
     first = (Entry.sequence, sa.literal(0)) if table is Entry else (Part.entry, Part.number)
     columns: Any = (*first, table.payload)
     return select(*columns).where(or_(*(col(table.payload).contains(f'"{word}"') for word in words))).order_by(*first)
+
+
+def _place(row: Any) -> tuple[int, int]:
+    return row[0], row[1]
 
 
 def _numbered_holds(session: Session) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:

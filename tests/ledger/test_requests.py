@@ -50,7 +50,7 @@ def test_merging_keeps_every_accounts_sum_and_the_order_of_first_mention(lines: 
 def test_lines_too_many_for_memory_are_merged_alike(lines: list[Line]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(requests, "IN_MEMORY", 3)
-        assert list(requests._merged(iter(lines))) == merged(lines)
+        assert list(requests.merged_lines(iter(lines))) == merged(lines)
 
 
 @given(LINES)

@@ -1,65 +1,79 @@
-"""Who is due what by a distributor now, and who has money and is kept back, and why."""
+"""Who is due what by a distributor now, and who has money and is kept back, and why; and what stands published.
+
+It needs no library of any chain, so that everybody can check it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, exists, select
 
 from ledger import balances
+from ledger.balances import Moment
 from ledger.batches import batches
-from ledger.chain.addresses import addresses
 from ledger.consents import supplied
 from ledger.disputes import open_disputes
-from ledger.models import AccountChange, Consent, Distributor
-from ledger.payout_addresses import Timeline
+from ledger.models import AccountChange, Consent, Distributor, Leaf, Publication, PublicationEnd
+from ledger.payout_addresses import Timeline, timelines
+from ledger.publication_entries import ABANDONED, REVOKED, Due
 
 KINDS = ("payable", "publishing", "in_flight", "paid")  # of accounts that what is published goes through
 _BATCH = 400  # parameters of one query
 
 
-class Due(NamedTuple):
-    """What is new for a contributor at an address, and all that it then comes to there, minor units."""
-
-    contributor: str
-    address: str
-    amount: int
-    cumulative: int
-
-
 class KeptBack(NamedTuple):
-    """A contributor with money that is not published, and why not."""
+    """A contributor with money that is not published, minor units, and why not."""
 
     contributor: str
     amount: int
     reason: str
 
 
-def standings(
-    session: Session, distributor: Distributor, at: str, cumulative: Mapping[str, int]
+def due(
+    session: Session, distributor: Distributor, at: str, standing: Mapping[str, int], *, before: int | None = None
 ) -> tuple[list[Due], list[KeptBack]]:
     """Everybody with payable money in the distributor's asset, by id, as they stand at an instant in stored form.
 
-    `cumulative` is all that the distributor was told to pay so far, by address.
+    `standing` is all that the distributor was told to pay so far, by address; `before`: as it was ahead of that entry.
     """
-    payable = {
-        owner: amount
-        for owner, amount in balances.by_contributor(session, "payable", distributor.asset).items()
-        if amount
-    }
-    timelines = addresses(session, distributor.chain_id, at)
-    reasons = {**withdrawn(session, payable, at), **disputed(session), **shut(session, distributor.asset)}
-    due: list[Due] = []
+    held = balances.by_contributor(session, "payable", distributor.asset, Moment(before=before))
+    payable = {owner: amount for owner, amount in held.items() if amount}
+    addresses = timelines(session, distributor.chain_id, at, before=before)
+    reasons = withdrawn(session, payable, at, before=before)
+    reasons |= disputed(session, before=before)
+    reasons |= shut(session, distributor.asset, before=before)
+    found: list[Due] = []
     kept: list[KeptBack] = []
     for owner, amount in payable.items():
-        found = timelines.get(owner, Timeline())
-        why = unaddressed(found, distributor.chain_id) or reasons.get(owner)
-        if why is not None or found.address is None:
+        own = addresses.get(owner, Timeline())
+        why = unaddressed(own, distributor.chain_id) or reasons.get(owner)
+        if why is not None or own.address is None:
             kept.append(KeptBack(owner, amount, why or ""))
         else:
-            due.append(Due(owner, found.address, amount, cumulative.get(found.address, 0) + amount))
-    return due, kept
+            found.append(Due(owner, own.address, amount, standing.get(own.address, 0) + amount))
+    return found, kept
+
+
+def standing(session: Session, distributor: int, *, through: int | None = None) -> dict[str, int]:
+    """All that a distributor was told to pay to each address, and that stands; `through`: by that publication."""
+    gone = select(PublicationEnd.entry).where(
+        PublicationEnd.publication == Publication.entry, col(PublicationEnd.change).in_((REVOKED, ABANDONED))
+    )
+    query = (
+        select(Leaf.address, Leaf.cumulative)
+        .join(Publication, col(Publication.entry) == Leaf.publication)
+        .where(Publication.distributor == distributor)
+    )
+    if through is not None:
+        gone = gone.where(PublicationEnd.entry < through)
+        query = query.where(Publication.entry <= through)
+    query = query.where(~exists(gone)).order_by(col(Leaf.publication))
+    return dict(session.exec(query.execution_options(yield_per=1000)).all())
+
+
+# Reasons
 
 
 def unaddressed(found: Timeline, chain_id: int) -> str | None:

@@ -1,0 +1,71 @@
+"""What was published, read from the books: what waits of it, for whom it was, and what was sent for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from ledger.models import (
+    Attempt,
+    Distributor,
+    Hold,
+    Leaf,
+    Publication,
+    PublicationEnd,
+    Receipt,
+)
+from ledger.publication_entries import INTENDED, LYING, PUBLISHED, Waiting
+
+
+def waiting_of(session: Session, publication: Publication, ends: Sequence[PublicationEnd]) -> Iterator[Waiting]:
+    """What a publication set aside, in the order of its holds, which is by contributor: as of these ends of it."""
+    made_by = next((end.entry for end in ends if end.change == PUBLISHED), publication.entry)
+    kind = LYING[PUBLISHED if made_by != publication.entry else INTENDED]
+    columns: Any = (Leaf.contributor, Leaf.address, Hold.id, Hold.amount)
+    lying = col(Hold.account) == f"{kind}:" + col(Leaf.contributor)
+    query = select(*columns).join(Hold, lying).where(Leaf.publication == publication.entry, Hold.entry == made_by)
+    for row in session.exec(query.order_by(col(Hold.id)).execution_options(yield_per=1000)):
+        yield Waiting(*row)
+
+
+def owner_of(session: Session, distributor: Distributor, address: str) -> str | None:
+    """For whom something was ever to be published at an address, if for anybody."""
+    query = (
+        select(Leaf.contributor)
+        .join(Publication, col(Publication.entry) == Leaf.publication)
+        .where(Leaf.address == address, Publication.distributor == distributor.id)
+    )
+    return session.exec(query.limit(1)).first()
+
+
+def published_for(session: Session, distributor: Distributor, address: str, *, before: int | None = None) -> list[int]:
+    """The holds of what was published for an address; `before`: ahead of that entry."""
+    lying = col(Hold.account) == f"{LYING[PUBLISHED]}:" + col(Leaf.contributor)
+    query = (
+        select(Hold.id)
+        .select_from(Leaf)
+        .join(Publication, col(Publication.entry) == Leaf.publication)
+        .join(PublicationEnd, col(PublicationEnd.publication) == Publication.entry)
+        .join(Hold, lying & (col(Hold.entry) == PublicationEnd.entry))
+        .where(
+            Leaf.address == address,
+            Publication.distributor == distributor.id,
+            PublicationEnd.change == PUBLISHED,
+        )
+    )
+    if before is not None:
+        query = query.where(PublicationEnd.entry < before)
+    return list(session.exec(query))
+
+
+def attempts_of(session: Session, publication: int) -> list[tuple[Attempt, list[Receipt]]]:
+    """The transactions that were made for a publication, and where each was seen, in the order of saving."""
+    query = select(Attempt).where(Attempt.publication == publication).order_by(col(Attempt.id))
+    return [(attempt, receipts_of(session, attempt.id)) for attempt in session.exec(query).all()]
+
+
+def receipts_of(session: Session, attempt: int) -> list[Receipt]:
+    """Where a transaction was seen, the newest last."""
+    return list(session.exec(select(Receipt).where(Receipt.attempt == attempt).order_by(col(Receipt.id))))
