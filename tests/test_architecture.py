@@ -51,6 +51,9 @@ def test_the_packages_keep_the_rule(copy: Path) -> None:
         ("ledger/settlement.py", "import torch"),
         ("ledger/export/beancount.py", "from beancount import loader"),
         ("ledger/cli/settle.py", "from attribution.training import train"),
+        ("ledger/settlement.py", "from ledger.chain import merkle"),
+        ("ledger/cli/settle.py", "from ledger.chain.node import Node"),
+        ("ledger/payouts.py", "from eth_utils import to_checksum_address"),
     ],
 )
 def test_a_forbidden_import_is_found(copy: Path, module: str, line: str) -> None:

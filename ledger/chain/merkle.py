@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from ledger.chain.checksum import checksummed
@@ -94,9 +93,7 @@ def _prefix(chain_id: int, distributor: str) -> bytes:
 
 
 def _leaf(prefix: bytes, account: str, cumulative: int) -> bytes:
-    if to_checksum_address(account) != account:
-        checksummed(account)
-    return keccak(keccak(prefix + bytes(12) + bytes.fromhex(account[2:]) + _word(cumulative)))
+    return keccak(keccak(prefix + bytes(12) + bytes.fromhex(checksummed(account)[2:]) + _word(cumulative)))
 
 
 def _word(number: int) -> bytes:
