@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
@@ -70,10 +71,9 @@ def topic(item: Item) -> str:
 
 
 def _decoded(items: Sequence[Item], data: bytes) -> list[Any]:
-    # eth_abi's errors are ValueErrors or OverflowErrors
     try:
         values = decode([kind(one) for one in items], data)
-    except (ValueError, OverflowError) as error:
+    except (DecodingError, ValueError, OverflowError) as error:
         raise ValueError("data that the contract's ABI does not explain") from error
     return [_named(item, value) for item, value in zip(items, values, strict=True)]
 

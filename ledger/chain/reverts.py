@@ -87,7 +87,7 @@ def explain(data: bytes) -> str:
     types = [kind for kind in signature[signature.index("(") + 1 : -1].split(",") if kind]
     try:
         values = decode(types, data[4:])
-    except (DecodingError, UnicodeDecodeError, OverflowError):
+    except (DecodingError, ValueError, OverflowError):
         return f"it gives {signature.partition('(')[0]} with damaged values"
     shown = [to_checksum_address(v) if kind == "address" else v for kind, v in zip(types, values, strict=True)]
     shown = [f"0x{v.hex()}" if isinstance(v, bytes) else v for v in shown]

@@ -11,6 +11,7 @@ from eth_keys.constants import SECPK1_N
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
 from hexbytes import HexBytes
 from rlp.exceptions import RLPException
 
@@ -76,7 +77,7 @@ def decode(raw: bytes) -> tuple[str, Transaction]:
             raise TransactionError("a signed transaction of type 2 starts with the byte 2")
         found = DynamicFeeTransaction.from_bytes(HexBytes(raw)).dictionary
         sender = str(Account.recover_transaction(raw))
-    except (RLPException, BadSignature, ValueError, TypeError) as error:
+    except (RLPException, BadSignature, ValidationError, ValueError, TypeError) as error:
         raise TransactionError("these bytes are no signed transaction") from error
     if not 0 < _number(found["s"]) <= SECPK1_N // 2:
         raise TransactionError("the transaction's signature is not in the lower half of the curve (EIP-2)")

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eth_abi.exceptions import EncodingError
 from eth_account import Account
 from eth_account.messages import SignableMessage, encode_typed_data
 from eth_keys.constants import SECPK1_N
 from eth_keys.exceptions import BadSignature
 from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
 
 from ledger.chain.checksum import checksummed
 from ledger.errors.chain import TypedDataError
@@ -135,7 +137,7 @@ def recover(message: Mapping[str, Any], signature: bytes) -> str:
         raise TypedDataError("the signature's s is not in the lower half, so that there is a second signature like it")
     try:
         return str(Account.recover_message(signable(message), signature=signature))
-    except (BadSignature, ValueError) as error:
+    except (BadSignature, ValidationError, ValueError) as error:
         raise TypedDataError("the signature is nobody's") from error
 
 
@@ -143,7 +145,7 @@ def signable(message: Mapping[str, Any]) -> SignableMessage:
     """The message as eth_account takes it. Raises TypedDataError where it is no typed data."""
     try:
         return encode_typed_data(full_message=dict(message))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ValidationError, EncodingError) as error:
         raise TypedDataError("the message is no typed data of EIP-712") from error
 
 
