@@ -59,6 +59,11 @@ class Keystore:
         return cls(account)
 
     @classmethod
+    def throwaway(cls) -> Keystore:
+        """A new key that is in no file and ends with this object: for demonstrations."""
+        return cls(Account.create())
+
+    @classmethod
     def open(cls, path: str | Path, password: str) -> Keystore:
         """Read a file and decrypt its key. Raises KeystoreError: there is none, or the password is wrong."""
         try:

@@ -22,7 +22,7 @@ from ledger.lines import Gathered
 from ledger.models import Distributor, Leaf, Publication, PublicationEnd
 from ledger.proofs import log
 from ledger.publication_entries import ABANDONED, ACTIVATED, INTENDED, PUBLISHED, REVOKED, Due
-from ledger.publishable import KeptBack, due, standing
+from ledger.publishable import KeptBack, due, leaves_of, standing
 from ledger.standing import moment
 
 __all__ = [
@@ -192,8 +192,7 @@ def leaves(session: Session, publication: Publication) -> Iterator[Leaf]:
 def tree_of(session: Session, publication: Publication) -> Tree:
     """The tree whose root a publication has: what it added, and what stood when it was intended."""
     found = session.get_one(Distributor, publication.distributor)
-    cumulative = standing(session, found.id, through=publication.entry)
-    return Tree(found.chain_id, found.address, cumulative.items())
+    return Tree(found.chain_id, found.address, leaves_of(session, publication).items())
 
 
 def proof_of(
@@ -203,7 +202,7 @@ def proof_of(
 
     It is by the newest root that is published, unless another is named. Raises `PublicationError`.
     """
-    made = publication or _claimable(session, distributor)
+    made = publication or claimable(session, distributor)
     account = who if who.startswith("0x") else _newest_address(session, who, made)
     tree = tree_of(session, made)
     if account not in tree:
@@ -229,7 +228,8 @@ def _proof(distributor: Distributor, made: Publication, tree: Tree, account: str
     }
 
 
-def _claimable(session: Session, distributor: Distributor) -> Publication:
+def claimable(session: Session, distributor: Distributor) -> Publication:
+    """The newest publication whose root is on the chain for good. Raises `PublicationError`."""
     for made in reversed(publications(session, distributor)):
         if state(session, made) in (PUBLISHED, ACTIVATED):
             return made

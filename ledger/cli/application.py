@@ -24,6 +24,7 @@ from ledger.cli import (
     verify,
 )
 from ledger.cli.account import account
+from ledger.cli.chain import chain
 from ledger.cli.contributor import contributor
 from ledger.cli.dataset import dataset
 from ledger.cli.dispute import dispute
@@ -71,4 +72,5 @@ application.command("key", epilog=key.EXAMPLE)(key.key)
 application.command("checkpoint", epilog=checkpoint.EXAMPLE)(checkpoint.checkpoint)
 application.command("verify", epilog=verify.EXAMPLE)(verify.verify)
 application.command("export", epilog=export.EXAMPLE)(export.export)
+application.add_typer(chain, name="chain")
 application.command("demo", epilog=demonstration.EXAMPLE)(demonstration.demo)

@@ -127,6 +127,7 @@ from ledger.errors.runs import (
     RunReversedError,
     UnknownRunError,
 )
+from ledger.errors.sending import NotMinedError, PasswordError, TokenMismatchError, TransactionRevertedError
 from ledger.errors.settlements import (
     GapToleranceError,
     NoConsentError,
@@ -207,6 +208,7 @@ __all__ = [
     "NonceTooLowError",
     "NotALedgerError",
     "NotActiveError",
+    "NotMinedError",
     "NotSettledError",
     "NotThePublisherError",
     "NoteFormatError",
@@ -214,6 +216,7 @@ __all__ = [
     "OperatorError",
     "OriginError",
     "PartialRunError",
+    "PasswordError",
     "PayoutAddressError",
     "PeriodError",
     "ProofError",
@@ -239,7 +242,9 @@ __all__ = [
     "StoredAmountError",
     "SubmissionRevertedError",
     "TermsError",
+    "TokenMismatchError",
     "TransactionError",
+    "TransactionRevertedError",
     "TreeSizeError",
     "TypedDataError",
     "UnbalancedEntryError",
