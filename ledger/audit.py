@@ -7,7 +7,7 @@ defence is what somebody else kept: a signed checkpoint of the log, or the head'
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlmodel import Session
@@ -37,6 +37,11 @@ class Audit:
     head: str  # the last entry's hash: keep it elsewhere
     checks: list[Check]
 
+    def with_checks(self, checks: Iterable[Check]) -> Audit:
+        """The same with further checks, such as of what the ledger alone cannot show."""
+        more = list(checks)
+        return replace(self, ok=self.ok and all(check.ok for check in more), checks=self.checks + more)
+
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
         return asdict(self)
@@ -59,6 +64,7 @@ def audit(session: Session, *, expect_head: str | None = None, checkpoint: Check
         (checks.RUN_CLAIMS, lambda: checks.run_faults(session)),
         (checks.SETTLEMENT_CLAIMS, lambda: checks.settlement_faults(session)),
         (checks.DISPUTE_CLAIMS, lambda: checks.dispute_faults(session)),
+        (checks.CHAIN_CLAIMS, lambda: checks.chain_faults(session)),
     ]
     if checkpoint is not None:
         sections.append((checks.LOG_CLAIMS, lambda: checks.log_faults(session, checkpoint)))

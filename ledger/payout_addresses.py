@@ -15,7 +15,7 @@ from typing import Protocol
 from sqlmodel import Session, col, select
 
 from ledger.instants import format_instant
-from ledger.models import PayoutAddress
+from ledger.models import Operator, PayoutAddress
 
 DEFAULT_DELAY, SHORTEST_DELAY = timedelta(days=7), timedelta(days=1)
 OLD_KEY = "old key"  # who approves a change, if it is not operators; no operator can have this name
@@ -84,6 +84,15 @@ def timelines(session: Session, chain_id: int, at: str, *, before: int | None = 
         query.order_by(col(PayoutAddress.contributor), col(PayoutAddress.entry)).execution_options(yield_per=1000)
     )
     return {owner: timeline(own, at) for owner, own in groupby(rows, key=lambda row: row.contributor)}
+
+
+def operators(session: Session, *, before: int | None = None) -> dict[str, str]:
+    """The operators' addresses by name; `before`: as they were ahead of that entry."""
+    query = select(Operator)
+    if before is not None:
+        query = query.where(Operator.entry < before)
+    now = {row.name: row for row in session.exec(query.order_by(col(Operator.entry)))}
+    return {name: row.address for name, row in sorted(now.items()) if row.change == "added"}
 
 
 def _settled(found: Timeline, at: str) -> Timeline:

@@ -105,7 +105,7 @@ def end_payload(end: PublicationEnd, attempts: Iterable[tuple[Attempt, Iterable[
         "transaction": end.transaction_hash,
         "block_number": end.block_number,
         "block_hash": end.block_hash,
-        "attempts": [_attempt(attempt, receipts) for attempt, receipts in attempts],
+        "attempts": [stated_attempt(attempt, receipts) for attempt, receipts in attempts],
     }
 
 
@@ -174,7 +174,7 @@ def _hold(purpose: str, now: str, contributor: str, asset: str, amount: int) -> 
     return NewHold(purpose, account_name(LYING[now], contributor), origin, destination, asset, amount)
 
 
-def _attempt(attempt: Attempt, receipts: Iterable[Receipt]) -> dict[str, Any]:
+def stated_attempt(attempt: Attempt, receipts: Iterable[Receipt]) -> dict[str, Any]:
     """A transaction and what was seen of it, as an entry commits to it. Fees are in wei a gas."""
     return {
         "id": attempt.id,
@@ -188,14 +188,16 @@ def _attempt(attempt: Attempt, receipts: Iterable[Receipt]) -> dict[str, Any]:
         "max_fee": str(attempt.max_fee),
         "priority_fee": str(attempt.priority_fee),
         "saved_at": attempt.saved_at,
-        "receipts": [
-            {
-                "id": receipt.id,
-                "block_number": receipt.block_number,
-                "block_hash": receipt.block_hash,
-                "succeeded": receipt.succeeded,
-                "seen_at": receipt.seen_at,
-            }
-            for receipt in receipts
-        ],
+        "receipts": [stated_receipt(receipt) for receipt in receipts],
+    }
+
+
+def stated_receipt(receipt: Receipt) -> dict[str, Any]:
+    """Where a transaction was seen, as an entry commits to it."""
+    return {
+        "id": receipt.id,
+        "block_number": receipt.block_number,
+        "block_hash": receipt.block_hash,
+        "succeeded": receipt.succeeded,
+        "seen_at": receipt.seen_at,
     }

@@ -56,8 +56,8 @@ def due(
     return found, kept
 
 
-def standing(session: Session, distributor: int, *, through: int | None = None) -> dict[str, int]:
-    """All that a distributor was told to pay to each address, and that stands; `through`: by that publication."""
+def standing(session: Session, distributor: int, *, before: int | None = None) -> dict[str, int]:
+    """All that a distributor was told to pay to each address, and that stands; `before`: ahead of that entry."""
     gone = select(PublicationEnd.entry).where(
         PublicationEnd.publication == Publication.entry, col(PublicationEnd.change).in_((REVOKED, ABANDONED))
     )
@@ -66,11 +66,17 @@ def standing(session: Session, distributor: int, *, through: int | None = None) 
         .join(Publication, col(Publication.entry) == Leaf.publication)
         .where(Publication.distributor == distributor)
     )
-    if through is not None:
-        gone = gone.where(PublicationEnd.entry < through)
-        query = query.where(Publication.entry <= through)
+    if before is not None:
+        gone = gone.where(PublicationEnd.entry < before)
+        query = query.where(Publication.entry < before)
     query = query.where(~exists(gone)).order_by(col(Leaf.publication))
     return dict(session.exec(query.execution_options(yield_per=1000)).all())
+
+
+def leaves_of(session: Session, publication: Publication) -> dict[str, int]:
+    """The leaves of a publication's tree: what stood when it was intended, and what it added."""
+    added = select(Leaf.address, Leaf.cumulative).where(Leaf.publication == publication.entry)
+    return standing(session, publication.distributor, before=publication.entry) | dict(session.exec(added).all())
 
 
 # Reasons

@@ -8,6 +8,9 @@ from ledger import registry
 from ledger.chain.checksum import ZERO_ADDRESS, checksummed
 from ledger.errors import OperatorError
 from ledger.models import Operator
+from ledger.payout_addresses import operators
+
+__all__ = ["ADDED", "REMOVED", "add_operator", "operators", "remove_operator"]
 
 ADDED, REMOVED = "added", "removed"
 
@@ -40,17 +43,6 @@ def remove_operator(session: Session, name: str) -> Operator:
         return last
     row = Operator(name=name, address=last.address, change=REMOVED, entry=0)
     return registry.register(session, row, repeatable=True)
-
-
-def operators(session: Session, *, before: int | None = None) -> dict[str, str]:
-    """The operators' addresses by name; `before`: as they were ahead of that entry."""
-    query = select(Operator)
-    if before is not None:
-        query = query.where(Operator.entry < before)
-    now: dict[str, Operator] = {}
-    for row in session.exec(query.order_by(col(Operator.entry))):
-        now[row.name] = row
-    return {name: row.address for name, row in sorted(now.items()) if row.change == ADDED}
 
 
 def _last(session: Session, name: str) -> Operator:

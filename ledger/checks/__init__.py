@@ -5,6 +5,7 @@ Checks read what is stored without trusting it: amounts as the database holds th
 
 from ledger.checks.accounts import ACCOUNT_CLAIMS, account_faults
 from ledger.checks.books import HEAD_CLAIMS, JOURNAL_CLAIMS, head_faults, journal_faults
+from ledger.checks.chain import CHAIN_CLAIMS, chain_faults
 from ledger.checks.disputes import DISPUTE_CLAIMS, dispute_faults
 from ledger.checks.fault import Claims, Fault
 from ledger.checks.holds import HOLD_CLAIMS, hold_faults
@@ -17,6 +18,7 @@ from ledger.checks.settlements import SETTLEMENT_CLAIMS, settlement_faults
 
 __all__ = [
     "ACCOUNT_CLAIMS",
+    "CHAIN_CLAIMS",
     "DISPUTE_CLAIMS",
     "HEAD_CLAIMS",
     "HOLD_CLAIMS",
@@ -31,6 +33,7 @@ __all__ = [
     "Claims",
     "Fault",
     "account_faults",
+    "chain_faults",
     "dispute_faults",
     "head_faults",
     "hold_faults",
