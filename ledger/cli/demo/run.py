@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -16,8 +17,8 @@ from sqlmodel import Session
 from attribution.record import RunRecord
 from attribution.training.configuration import TrainingConfiguration
 from attribution.training.sources import Source, TaskSource, records
-from ledger import registry
-from ledger.audit import Audit, audit
+from ledger import balances, registry
+from ledger.audit import Audit, Check, audit
 from ledger.cli.audit import FAILED
 from ledger.cli.demo.materials import HeldOut, Material, Materials, build
 from ledger.cli.options import stored_path
@@ -32,8 +33,11 @@ from ledger.settlement import Settled, settle
 from ledger.valuation import book_run
 from ledger.valuation_entry import Valuation
 
+if TYPE_CHECKING:
+    from ledger.cli.demo.chain import DemoChain
+
 OBJECTIVE = "news"
-POOL = "10000.00 EUR"
+POOL, POOL_OF_TOKENS, TOKEN_DECIMALS = "10000.00 EUR", "10000.00 DUSD", 6
 LEDGER, RUN, PICTURE = "ghostledger.db", "run", "values.png"
 
 
@@ -51,10 +55,13 @@ def configuration(seed: int) -> TrainingConfiguration:
     )
 
 
-def run_demo(folder: Path, *, seed: int = 0, console: Console | None = None) -> None:
+def run_demo(
+    folder: Path, *, seed: int = 0, console: Console | None = None, chain: Callable[[], DemoChain] | None = None
+) -> None:
     """Run the demo in `folder`, or beside it where that is taken (``folder-2`` …), and print what came of it.
 
-    The same seed gives the same payouts. Raises `LedgerError` or `AttributionError` (a Ctrl-C while training leaves a
+    The same seed gives the same payouts. With a `chain` they are in its token, published there, and three contributors
+    claim theirs. Raises `LedgerError` or `AttributionError` (a Ctrl-C while training leaves a
     partial record and `NotBookedError`), and `typer.Exit` with code 1 if the audit finds a fault.
     """
     out = console or standard_console()
@@ -80,18 +87,25 @@ def run_demo(folder: Path, *, seed: int = 0, console: Console | None = None) -> 
             markup=False,
         )
 
-        out.rule(f"[bold]3  {POOL} divided", align="left")
+        pool = Amount.parse(POOL) if chain is None else Amount.parse(POOL_OF_TOKENS, TOKEN_DECIMALS)
+        out.rule(f"[bold]3  {pool} divided", align="left")
         with books.writing() as session:
             booked = book_run(session, place / RUN / "record")
         for finding in booked.findings:
             out.print(f"{'holds' if finding.ok else 'FAILS'}  {finding.axiom}: {finding.detail}", markup=False)
         with books.writing() as session:
-            settled = settle(session, booked.run.id, Terms("pool", Amount.parse(POOL), negative="floor"))
+            settled = settle(session, booked.run.id, Terms("pool", pool, negative="floor"))
         out.print(_payout_table(booked.valuation, settled))
 
-        out.rule("[bold]4  The audit", align="left")
+        found_on_chain: list[Check] = []
+        if chain is not None:
+            out.rule("[bold]4  Published on a chain, and claimed", align="left")
+            found_on_chain = _settle_on_chain(books, chain(), settled.outcome.funded, out)
+
+        out.rule(f"[bold]{4 if chain is None else 5}  The audit", align="left")
         with books.reading() as session:
             found = audit(session)
+        found = found.with_checks(found_on_chain)
         out.print(_audit_table(found))
     _draw(record, place / PICTURE)
     out.rule("[bold]Where it lies", align="left")
@@ -105,6 +119,26 @@ def run_demo(folder: Path, *, seed: int = 0, console: Console | None = None) -> 
     out.print(f"{monotonic() - began:.0f} seconds in all", markup=False)
     if not found.ok:
         raise typer.Exit(FAILED)
+
+
+def _settle_on_chain(books: Ledger, chain: DemoChain, funded: int, out: Console) -> list[Check]:
+    """Have it claimed; returns how ledger and chain compare, and whether what was divided is all of what is there."""
+    from ledger.cli.demo.chain import ASSET, settle_on_chain  # loads what the extra `chain` brings
+
+    came = settle_on_chain(books, chain, out)
+    compared = ", ".join(f"{count} {what}" for what, count in came.reconciliation.checked.items())
+    differences = "; ".join(f"{one.kind} {one.what}" for one in came.reconciliation.differences)
+    with books.reading() as session:
+        parts = {
+            kind: sum(balances.by_contributor(session, kind, ASSET.code).values()) for kind in ("in_flight", "paid")
+        }
+    said = " + ".join(f"{ASSET.format(amount)} {kind.replace('_', ' ')}" for kind, amount in parts.items())
+    return [
+        Check("chain", came.reconciliation.ok, differences or f"ledger and chain agree: {compared}"),
+        Check(
+            "claims", sum(parts.values()) == funded, f"what the run's improvement was paid with is all there: {said}"
+        ),
+    ]
 
 
 def _free(folder: Path) -> Path:
