@@ -30,6 +30,7 @@ from ledger.policies import Cap, Holdback, Minimum, StopPayment, Terms, Vesting,
 from ledger.registry import Task
 from ledger.settlement import settle
 from ledger.valuation import book_run
+from tests.ledger import on_chain
 from tests.ledger.records import synthetic_record
 
 PEOPLE = ("alice", "bob", "carol")
@@ -66,6 +67,11 @@ def fill(session: Session, folder: Path) -> None:
     periods.close_period(session, "2026-05-31")
     # Late: it happened in a closed period, and is booked forward.
     stakes.deposit(session, "bob", Amount.parse("1.00 EUR"), key="late", event_at="2026-05-05")
+    on_chain.everything(session, wait=_wait)
+
+
+def _wait(session: Session, delay: timedelta) -> None:
+    session.info["clock"] = clock((session.info["clock"]() + delay).replace(tzinfo=None).isoformat())
 
 
 def _register(session: Session) -> dict[str, list[str]]:

@@ -49,9 +49,17 @@ NAMED: dict[str, tuple[str, str]] = {
         (
             *("settings", "commodities", "contributors", "estates", "groups", "datasets", "consents"),
             *("objectives", "objective_tasks", "account_changes", "periods", "disputes", "resolutions"),
+            *("distributors", "operators", "payout_addresses"),
         ),
         REGISTERED,
     ),
+    "publications": ("publications", "publication {entry}: "),
+    "leaves": ("publications", "publication {publication}: "),
+    "publication_ends": ("ends of publications", "entry {entry}: "),
+    "chain_claims": ("claims on chains", "entry {entry}"),
+    "attempts": ("signed transactions", "attempt {id}: "),
+    **dict.fromkeys(("attempts.id", "attempts.saved_at"), ("chain transactions", "attempt {id}: ")),
+    "receipts": ("chain transactions", "receipt {id}: "),
 }
 
 
