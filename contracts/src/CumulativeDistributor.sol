@@ -228,16 +228,14 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuardT
     /// @notice Pay an account what it has earned and not claimed yet. Anyone may ask; only the account is paid.
     /// @return amount what was paid.
     function claim(Claim calldata asked) external nonReentrant returns (uint256 amount) {
-        amount = _account(asked);
-        if (amount == 0) revert NothingToClaim(asked.account, asked.cumulativeAmount, claimed[asked.account]);
-        _pay(asked, asked.account, amount, true);
+        amount = _claim(asked, asked.account);
     }
 
     /// @notice Pay the caller's tokens to another address.
     /// @return amount what was paid.
     function claimTo(Claim calldata asked, address to) external nonReentrant returns (uint256 amount) {
         if (msg.sender != asked.account) revert NotTheAccount(msg.sender, asked.account);
-        amount = _claimTo(asked, to);
+        amount = _claim(asked, to);
     }
 
     /// @notice Pay an account's tokens to another address, by the account's EIP-712 signature (EIP-1271 for wallets).
@@ -264,7 +262,7 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuardT
         if (!SignatureChecker.isValidSignatureNowCalldata(asked.account, digest, signature)) {
             revert WrongSignature(asked.account);
         }
-        amount = _claimTo(asked, to);
+        amount = _claim(asked, to);
     }
 
     /// @notice Pay many accounts. Who has nothing to claim is passed over, and so is whom the token refuses to pay; a
@@ -375,7 +373,7 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuardT
         if (most > ceiling) ceiling = most;
     }
 
-    function _claimTo(Claim calldata asked, address to) private returns (uint256 amount) {
+    function _claim(Claim calldata asked, address to) private returns (uint256 amount) {
         amount = _account(asked);
         if (amount == 0) revert NothingToClaim(asked.account, asked.cumulativeAmount, claimed[asked.account]);
         _pay(asked, to, amount, true);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-
 import {CumulativeDistributor as Distributor} from "../src/CumulativeDistributor.sol";
 import {Tree} from "./Tree.sol";
 import {Vm} from "./Vm.sol";
@@ -38,7 +36,25 @@ abstract contract Base {
 
     function use(Token token_) internal {
         token = token_;
-        distributor = new Distributor(IERC20(address(token_)), owner, publisher, guardian, DELAY);
+        distributor = deploy(address(token_), owner, publisher, guardian, DELAY);
+    }
+
+    /// @dev The contract of src/, or the code that the environment names: that is how mutants of it are tested.
+    function deploy(address token_, address owner_, address publisher_, address guardian_, uint64 delay)
+        internal
+        returns (Distributor made)
+    {
+        bytes memory code = abi.encodePacked(
+            vm.envOr("DISTRIBUTOR_CODE", type(Distributor).creationCode),
+            abi.encode(token_, owner_, publisher_, guardian_, delay)
+        );
+        assembly ("memory-safe") {
+            made := create(0, add(code, 32), mload(code))
+            if iszero(made) {
+                returndatacopy(code, 0, returndatasize())
+                revert(code, returndatasize())
+            }
+        }
     }
 
     /// @dev What alice, bob and carol have earned in all, from now on.
@@ -58,7 +74,9 @@ abstract contract Base {
     }
 
     function total() internal view returns (uint256 sum) {
-        for (uint256 i = 0; i < tiers.length; ++i) sum += tiers[i].amount;
+        for (uint256 i = 0; i < tiers.length; ++i) {
+            sum += tiers[i].amount;
+        }
     }
 
     function submit() internal returns (uint256 id) {
@@ -84,6 +102,24 @@ abstract contract Base {
         Tier memory found = tiers[tier];
         bytes32 leaf = Tree.leaf(address(distributor), found.account, found.amount);
         return Distributor.Claim(id, found.account, found.amount, Tree.proof(nodes(), leaf));
+    }
+
+    function manyOf(uint256 id) internal view returns (Distributor.Claim[] memory many) {
+        many = new Distributor.Claim[](tiers.length);
+        for (uint256 i = 0; i < tiers.length; ++i) {
+            many[i] = claimOf(id, i);
+        }
+    }
+
+    /// @dev Funds and submits a tree of one leaf, whose root is the leaf, and waits until it is active.
+    function settleOne(address account, uint256 amount) internal returns (Distributor.Claim memory) {
+        uint256 covered = token.balanceOf(address(distributor)) + distributor.totalClaimed();
+        if (covered < amount) fund(amount - covered);
+        uint256 id = distributor.lastId() + 1;
+        vm.prank(publisher);
+        distributor.submitRoot(id, Tree.leaf(address(distributor), account, amount), amount, bytes32(0));
+        vm.warp(block.timestamp + DELAY);
+        return Distributor.Claim(id, account, amount, new bytes32[](0));
     }
 
     function equal(uint256 found, uint256 wanted) internal pure {

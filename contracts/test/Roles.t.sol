@@ -2,9 +2,9 @@
 pragma solidity 0.8.37;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import {CumulativeDistributor as Distributor} from "../src/CumulativeDistributor.sol";
+import {DemoToken} from "../src/demo/DemoToken.sol";
 import {Base} from "./Base.sol";
 
 contract RolesTest is Base {
@@ -22,7 +22,7 @@ contract RolesTest is Base {
             } else {
                 vm.expectRevert(Distributor.NoAddress.selector);
             }
-            new Distributor(IERC20(address(token)), wrong[i][0], wrong[i][1], wrong[i][2], DELAY);
+            deploy(address(token), wrong[i][0], wrong[i][1], wrong[i][2], DELAY);
         }
     }
 
@@ -30,17 +30,17 @@ contract RolesTest is Base {
         uint64[2] memory wrong = [distributor.SHORTEST_DELAY() - 1, distributor.LONGEST_DELAY() + 1];
         for (uint256 i = 0; i < 2; ++i) {
             vm.expectRevert(abi.encodeWithSelector(Distributor.DelayOutOfBounds.selector, wrong[i]));
-            new Distributor(IERC20(address(token)), owner, publisher, guardian, wrong[i]);
+            deploy(address(token), owner, publisher, guardian, wrong[i]);
         }
-        new Distributor(IERC20(address(token)), owner, publisher, guardian, 1 minutes);
-        new Distributor(IERC20(address(token)), owner, publisher, guardian, 30 days);
+        deploy(address(token), owner, publisher, guardian, 1 minutes);
+        deploy(address(token), owner, publisher, guardian, 30 days);
     }
 
     function test_a_distributor_needs_a_token() public {
         address[2] memory wrong = [address(0), stranger];
         for (uint256 i = 0; i < 2; ++i) {
             vm.expectRevert(abi.encodeWithSelector(Distributor.NotAToken.selector, wrong[i]));
-            new Distributor(IERC20(wrong[i]), owner, publisher, guardian, DELAY);
+            deploy(wrong[i], owner, publisher, guardian, DELAY);
         }
     }
 
@@ -86,6 +86,38 @@ contract RolesTest is Base {
         distributor.acceptOwnership();
     }
 
+    function test_who_was_appointed_while_ownership_was_offered_cannot_take_it() public {
+        address[2] memory offered = [address(8), guardian];
+        for (uint256 i = 0; i < 2; ++i) {
+            vm.prank(owner);
+            distributor.transferOwnership(offered[i]);
+            if (i == 0) {
+                vm.prank(owner);
+                distributor.setPublisher(offered[0]);
+            }
+            vm.expectRevert(abi.encodeWithSelector(Distributor.RolesMustDiffer.selector, offered[i]));
+            vm.prank(offered[i]);
+            distributor.acceptOwnership();
+            require(distributor.owner() == owner);
+        }
+    }
+
+    function test_only_who_was_offered_ownership_takes_it_and_an_offer_can_be_withdrawn() public {
+        vm.prank(owner);
+        distributor.transferOwnership(stranger);
+        vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, carol));
+        vm.prank(carol);
+        distributor.acceptOwnership();
+        vm.prank(owner);
+        distributor.transferOwnership(address(0));
+        vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, stranger));
+        vm.prank(stranger);
+        distributor.acceptOwnership();
+        vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, stranger));
+        vm.prank(stranger);
+        distributor.transferOwnership(stranger);
+    }
+
     function test_ownership_cannot_be_given_up() public {
         vm.expectRevert(Distributor.OwnerNeeded.selector);
         vm.prank(owner);
@@ -121,6 +153,12 @@ contract RolesTest is Base {
         distributor.pauseClaims(true);
         vm.expectRevert(Distributor.ClaimsArePaused.selector);
         distributor.claim(asked);
+        vm.expectRevert(Distributor.ClaimsArePaused.selector);
+        vm.prank(alice);
+        distributor.claimTo(asked, bob);
+        Distributor.Claim[] memory many = manyOf(id);
+        vm.expectRevert(Distributor.ClaimsArePaused.selector);
+        distributor.claimMany(many);
         submit();
         vm.startPrank(guardian);
         distributor.pauseClaims(false);
@@ -154,6 +192,36 @@ contract RolesTest is Base {
         vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, stranger));
         vm.prank(stranger);
         distributor.sweep(stranger, 0);
+    }
+
+    function testFuzz_what_accounts_may_claim_is_never_swept(uint96[3] memory amounts, uint96 extra, uint256 wanted)
+        public
+    {
+        uint256 id = settle(amounts[0], amounts[1], amounts[2]);
+        fund(extra);
+        if (amounts[0] != 0) distributor.claim(claimOf(id, 0));
+        equal(distributor.surplus(), extra);
+        vm.startPrank(owner);
+        if (wanted > extra) {
+            vm.expectRevert(abi.encodeWithSelector(Distributor.NotSurplus.selector, wanted, extra));
+            distributor.sweep(stranger, wanted);
+            wanted = extra;
+        }
+        distributor.sweep(stranger, wanted);
+        vm.stopPrank();
+        equal(distributor.surplus(), extra - wanted);
+        equal(distributor.claimMany(manyOf(id)), uint256(amounts[1]) + amounts[2]);
+    }
+
+    function test_the_demonstration_token_is_made_by_its_owner_alone() public {
+        DemoToken made = new DemoToken("Demo", "DMO", 6, owner);
+        equal(made.decimals(), 6);
+        vm.prank(owner);
+        made.mint(alice, 5);
+        equal(made.balanceOf(alice), 5);
+        vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, stranger));
+        vm.prank(stranger);
+        made.mint(stranger, 5);
     }
 
     function test_a_pending_root_is_not_swept_away() public {

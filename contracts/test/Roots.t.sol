@@ -41,6 +41,80 @@ contract RootsTest is Base {
         submit();
     }
 
+    function test_a_root_that_was_never_submitted_is_none() public {
+        settle(100, 50, 25);
+        uint256[2] memory wrong = [uint256(0), 2];
+        for (uint256 i = 0; i < 2; ++i) {
+            require(!distributor.isActive(wrong[i]) && distributor.rootOf(wrong[i]).root == bytes32(0));
+            vm.expectRevert(abi.encodeWithSelector(Distributor.UnknownRoot.selector, wrong[i]));
+            vm.prank(guardian);
+            distributor.revokeRoot(wrong[i]);
+        }
+    }
+
+    /// @dev Any order of submissions and revocations leaves what a plain list of them would.
+    function testFuzz_the_live_roots_are_those_that_were_not_revoked(uint256 seed) public {
+        uint256[9] memory totals;
+        bool[9] memory revoked;
+        fund(type(uint128).max);
+        uint256 count;
+        for (uint256 step = 0; step < 16; ++step) {
+            seed = uint256(keccak256(abi.encode(seed)));
+            (uint256 last, uint256 lastTotal) = _lastLive(totals, revoked, count);
+            if (seed % 3 != 0 && count < 8) {
+                totals[++count] = lastTotal + (seed >> 8) % 100;
+                vm.prank(publisher);
+                distributor.submitRoot(count, bytes32(seed), totals[count], bytes32(0));
+            } else if (count != 0) {
+                uint256 id = (seed >> 8) % count + 1;
+                if (!revoked[id]) {
+                    vm.prank(guardian);
+                    distributor.revokeRoot(id);
+                    revoked[id] = true;
+                }
+            }
+            (last, lastTotal) = _lastLive(totals, revoked, count);
+            equal(distributor.lastLiveId(), last);
+            equal(distributor.promised(), lastTotal);
+            equal(distributor.lastId(), count);
+        }
+        for (uint256 id = 1; id <= count; ++id) {
+            require(distributor.rootOf(id).revoked == revoked[id]);
+        }
+    }
+
+    function _lastLive(uint256[9] memory totals, bool[9] memory revoked, uint256 count)
+        private
+        pure
+        returns (uint256 id, uint256 total_)
+    {
+        for (id = count; id > 0 && revoked[id]; --id) {}
+        total_ = totals[id];
+    }
+
+    function testFuzz_a_root_is_taken_if_and_only_if_it_is_covered_and_no_less_than_before(
+        uint96 held,
+        uint96 first,
+        uint96 second
+    ) public {
+        fund(held);
+        uint256 before;
+        uint96[2] memory totals = [first, second];
+        for (uint256 i = 0; i < 2; ++i) {
+            uint256 id = distributor.lastId() + 1;
+            bool taken = totals[i] >= before && totals[i] <= held;
+            if (totals[i] < before) {
+                vm.expectRevert(abi.encodeWithSelector(Distributor.TotalFell.selector, totals[i], before));
+            } else if (!taken) {
+                vm.expectRevert(abi.encodeWithSelector(Distributor.Underfunded.selector, totals[i], held));
+            }
+            vm.prank(publisher);
+            distributor.submitRoot(id, bytes32(uint256(1)), totals[i], bytes32(0));
+            if (taken) before = totals[i];
+            equal(distributor.promised(), before);
+        }
+    }
+
     function test_an_empty_root_is_refused() public {
         vm.expectRevert(Distributor.NoRoot.selector);
         vm.prank(publisher);
@@ -86,9 +160,7 @@ contract RootsTest is Base {
 
     function test_an_active_root_cannot_be_revoked() public {
         uint256 id = settle(100, 50, 25);
-        vm.expectRevert(
-            abi.encodeWithSelector(Distributor.ActiveRoot.selector, id, distributor.rootOf(id).activatesAt)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Distributor.ActiveRoot.selector, id, distributor.rootOf(id).activatesAt));
         vm.prank(guardian);
         distributor.revokeRoot(id);
     }

@@ -12,12 +12,18 @@ library Tree {
         for (uint256 i = 1; i < count; ++i) {
             bytes32 moved = leaves[i];
             uint256 j = i;
-            for (; j > 0 && leaves[j - 1] > moved; --j) leaves[j] = leaves[j - 1];
+            for (; j > 0 && leaves[j - 1] > moved; --j) {
+                leaves[j] = leaves[j - 1];
+            }
             leaves[j] = moved;
         }
         nodes = new bytes32[](2 * count - 1);
-        for (uint256 i = 0; i < count; ++i) nodes[nodes.length - 1 - i] = leaves[i];
-        for (uint256 i = nodes.length - count; i > 0; --i) nodes[i - 1] = pair(nodes[2 * i - 1], nodes[2 * i]);
+        for (uint256 i = 0; i < count; ++i) {
+            nodes[nodes.length - 1 - i] = leaves[i];
+        }
+        for (uint256 i = nodes.length - count; i > 0; --i) {
+            nodes[i - 1] = pair(nodes[2 * i - 1], nodes[2 * i]);
+        }
     }
 
     function proof(bytes32[] memory nodes, bytes32 wanted) internal pure returns (bytes32[] memory path) {
@@ -25,7 +31,9 @@ library Tree {
         while (place > 0 && nodes[--place] != wanted) {}
         require(nodes[place] == wanted, "no such leaf");
         uint256 depth;
-        for (uint256 i = place; i > 0; i = (i - 1) / 2) ++depth;
+        for (uint256 i = place; i > 0; i = (i - 1) / 2) {
+            ++depth;
+        }
         path = new bytes32[](depth);
         for (uint256 i = 0; place > 0; place = (place - 1) / 2) {
             path[i++] = nodes[place % 2 == 0 ? place - 1 : place + 1];

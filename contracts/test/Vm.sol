@@ -15,6 +15,15 @@ interface Vm {
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function addr(uint256 key) external pure returns (address);
     function assume(bool condition) external pure;
-    function label(address account, string calldata name) external;
-    function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
+    function envOr(string calldata name, bytes calldata otherwise) external view returns (bytes memory);
+    function recordLogs() external;
+    function getRecordedLogs() external returns (Log[] memory);
+    function load(address account, bytes32 slot) external view returns (bytes32);
+
+    /// @dev What a call left in the log.
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
 }

@@ -22,15 +22,10 @@ const home = path.dirname(__dirname);
 const read = (file) => fs.readFileSync(path.join(home, file), "utf8");
 const sha256 = (text) => crypto.createHash("sha256").update(text).digest("hex");
 
-function compile(file) {
-  const input = {
-    language: "Solidity",
-    sources: { [file]: { content: read(file) } },
-    settings: {
-      ...SETTINGS,
-      outputSelection: { "*": { "": ["ast"], "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode"] } },
-    },
-  };
+// What the compiler makes of texts by the names of their files; imports are read from the files.
+function compile(texts, settings, outputSelection) {
+  const sources = Object.fromEntries(Object.entries(texts).map(([file, content]) => [file, { content }]));
+  const input = { language: "Solidity", sources, settings: { ...settings, outputSelection } };
   const output = JSON.parse(compiler.compile(JSON.stringify(input), { import: (name) => ({ contents: read(name) }) }));
   const errors = (output.errors ?? []).filter((error) => error.severity === "error");
   if (errors.length > 0) throw new Error(errors.map((error) => error.formattedMessage).join("\n"));
@@ -50,7 +45,8 @@ function variables(output) {
 }
 
 function artifact(file, name) {
-  const output = compile(file);
+  const wanted = { "*": { "": ["ast"], "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode"] } };
+  const output = compile({ [file]: read(file) }, SETTINGS, wanted);
   const { abi, evm } = output.contracts[file][name];
   const names = variables(output);
   const places = Object.entries(evm.deployedBytecode.immutableReferences);
@@ -67,11 +63,15 @@ function artifact(file, name) {
   };
 }
 
-const folder = process.argv[2];
-if (folder === undefined) {
-  process.stderr.write("usage: artifacts.js FOLDER\n");
-  process.exit(2);
+function main([folder]) {
+  if (folder === undefined) {
+    process.stderr.write("usage: artifacts.js FOLDER\n");
+    process.exit(2);
+  }
+  for (const [file, name] of CONTRACTS) {
+    fs.writeFileSync(path.join(folder, `${name}.json`), JSON.stringify(artifact(file, name), null, 2) + "\n");
+  }
 }
-for (const [file, name] of CONTRACTS) {
-  fs.writeFileSync(path.join(folder, `${name}.json`), JSON.stringify(artifact(file, name), null, 2) + "\n");
-}
+
+if (require.main === module) main(process.argv.slice(2));
+module.exports = { SETTINGS, compile, read };

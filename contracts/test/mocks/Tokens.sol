@@ -33,6 +33,22 @@ contract FalseToken is Token {
     }
 }
 
+/// @dev Says false and pays all the same, as USDT on Tron does.
+contract LyingToken is Token {
+    function transfer(address to, uint256 amount) public override returns (bool) {
+        super.transfer(to, amount);
+        return false;
+    }
+}
+
+/// @dev Takes one part in a hundred from the sender, besides what arrives.
+contract SurchargeToken is Token {
+    function _update(address from, address to, uint256 amount) internal override {
+        super._update(from, to, amount);
+        if (from != address(0) && to != address(0)) super._update(from, address(0xfee), amount / 100);
+    }
+}
+
 /// @dev Returns nothing, as some old tokens do.
 contract SilentToken {
     mapping(address => uint256) public balanceOf;
@@ -69,11 +85,15 @@ contract RebasingToken is Token {
         return super.balanceOf(account) / divisor;
     }
 
+    bool public armed;
+
     function rebaseAtTransfer() external {
         armed = true;
     }
 
-    bool public armed;
+    function rebase() external {
+        divisor = 2;
+    }
 
     function _update(address from, address to, uint256 amount) internal override {
         if (armed) divisor = 2;
