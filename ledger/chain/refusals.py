@@ -1,7 +1,7 @@
 """What nodes say when they refuse a transaction, a range of logs or a call. There is no standard: their own texts are.
 
-Patterns were taken from the sources of geth (core/txpool, core/vm), anvil (eth/error.rs), Nethermind (AcceptTxResult),
-Erigon (txpool DiscardReason) and Besu (RpcErrorType, TransactionInvalidReason).
+The texts are those of geth (core/txpool, core/error.go), anvil (eth/error.rs), Nethermind (AcceptTxResult, in two
+generations), Erigon (txpoolcfg's DiscardReason) and Besu (RpcErrorType).
 """
 
 from __future__ import annotations
@@ -11,28 +11,22 @@ import re
 from ledger.chain.rpc import RefusedError
 from ledger.errors.chain import InsufficientFundsError, NodeAnswerError, NonceTooLowError, UnderpricedError
 
-_KNOWN = re.compile(r"already ?known|known transaction|already imported|already exists in (the )?(tx)?pool", re.I)
+_KNOWN = re.compile(r"already ?known|known transaction|already imported|existing txn? with same hash", re.I)
 
 _REFUSALS: tuple[tuple[re.Pattern[str], type[NodeAnswerError]], ...] = (
     (
-        re.compile(
-            r"nonce[ _]?too[ _]?low|old ?nonce|nonce is (too )?low|below (the )?(sender|account)('s)? nonce", re.I
-        ),
+        re.compile(r"nonce ?(is )?too ?low|old ?nonce", re.I),
         NonceTooLowError,
     ),
     (
-        re.compile(
-            r"insufficient ?(funds|balance|sender balance)|upfront cost exceeds"
-            r"|int256 overflow in balance|doesn't have enough funds|not enough funds",
-            re.I,
-        ),
+        re.compile(r"insufficient ?(funds|balance)|upfront cost exceeds|does(n't| not) have enough funds", re.I),
         InsufficientFundsError,
     ),
     (
         re.compile(
-            r"underpriced|fee ?too ?low|gas ?price ?too ?low|replacement ?not ?allowed"
-            r"|(fee cap|max fee per gas|gas price)[a-z ]* (less than|below|lower than)"
-            r"|below (configured )?minimum|not enough to replace|future transaction tries to replace pending",
+            r"underpriced|fee ?too ?low|replacement ?not ?allowed|could not replace existing|gas price to replace"
+            r"|future transaction tries to replace|replaced by transaction with higher"
+            r"|(fee cap|max fee per gas|gas ?price)[a-z ]* (less than|below|too low)",
             re.I,
         ),
         UnderpricedError,

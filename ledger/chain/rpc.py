@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from json import JSONDecodeError
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,11 +32,14 @@ class Endpoint:
     """A JSON-RPC endpoint."""
 
     def __init__(self, url_or_provider: str | BaseProvider, *, timeout: float = 10.0) -> None:
-        """`timeout` is in seconds, for each answer. Raises NodeUrlError."""
+        """`timeout` is in seconds, for each answer as a whole. Raises NodeUrlError."""
         self.timeout = timeout
         if isinstance(url_or_provider, str):
             self.name = _shown(url_or_provider)
-            self._ask: Callable[[Any, Any], Any] = _http(url_or_provider, timeout).make_request
+            provider = _http(url_or_provider, timeout)
+            self._ask: Callable[[Any, Any], Any] = lambda method, params: _within(
+                timeout, lambda: provider.make_request(method, params)
+            )
         else:
             self.name = type(url_or_provider).__name__
             self._ask = url_or_provider.make_request
@@ -84,7 +89,27 @@ class Endpoint:
 
 
 def _http(url: str, timeout: float) -> HTTPProvider:
-    return HTTPProvider(url, request_kwargs={"timeout": timeout}, exception_retry_configuration=None)
+    return HTTPProvider(url, {"timeout": timeout}, session=requests.Session(), exception_retry_configuration=None)
+
+
+def _within(timeout: float, ask: Callable[[], Any]) -> Any:
+    """The answer, or requests.Timeout: its own limit starts anew with every byte, and some nodes drip them."""
+    answered = SimpleQueue[tuple[Any, BaseException | None]]()
+
+    def run() -> None:
+        try:
+            answered.put((ask(), None))
+        except BaseException as error:  # noqa: BLE001 (it is raised below)
+            answered.put((None, error))
+
+    Thread(target=run, daemon=True).start()
+    try:
+        answer, error = answered.get(timeout=timeout)
+    except Empty as late:
+        raise requests.Timeout from late
+    if error is not None:
+        raise error
+    return answer
 
 
 def _shown(url: str) -> str:

@@ -35,6 +35,7 @@ class FakeRpc:
         self.body: bytes | None = None
         self.status = 200
         self.hangs = threading.Event()  # while set, nothing is answered
+        self.drips = threading.Event()  # while set, answers never end
         self.closing = threading.Event()
         self.asked: list[tuple[str, list[Any]]] = []
         self.url = ""
@@ -47,7 +48,6 @@ class FakeRpc:
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to a request."""
         method, params = request["method"], request["params"]
-        self.asked.append((method, params))
         head = {"jsonrpc": "2.0", "id": request["id"]}
         try:
             return {**head, "result": self._result(method, params)}
@@ -74,15 +74,19 @@ def running(upstream: str | None = None) -> Iterator[FakeRpc]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             sent = self.rfile.read(int(self.headers["Content-Length"]))
+            request = json.loads(sent)
+            fake.asked.append((request["method"], request["params"]))
             while fake.hangs.is_set() and not fake.closing.wait(0.01):
                 pass
             if fake.closing.is_set():
                 return
-            body = json.dumps(fake.reply(json.loads(sent))).encode() if fake.body is None else fake.body
+            body = json.dumps(fake.reply(request)).encode() if fake.body is None else fake.body
             self.send_response(fake.status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) + 10**6 * fake.drips.is_set()))
             self.end_headers()
+            while fake.drips.is_set() and not fake.closing.wait(0.02):
+                self.wfile.write(b" ")
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
