@@ -16,10 +16,11 @@ Item = Mapping[str, Any]
 
 
 class Abi:
-    """The functions and events of a contract; none of them is overloaded."""
+    """The functions, errors and events of a contract; none of them is overloaded."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.functions = {item["name"]: item for item in items if item["type"] == "function"}
+        self.errors = [item for item in items if item["type"] == "error"]
         self.events = {topic(item): item for item in items if item["type"] == "event"}
         constructors: list[Sequence[Item]] = [item["inputs"] for item in items if item["type"] == "constructor"]
         self._constructor = constructors[0] if constructors else []

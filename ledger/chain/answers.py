@@ -50,6 +50,12 @@ class Receipt:
     index: int
 
 
+def plain(text: str, most: int = 300) -> str:
+    """Somebody else's text as a part of one line: without line ends and control characters, and not endless."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])
+    return " ".join(printable.split())[:most]
+
+
 def number(value: object) -> int:
     """A quantity: 0x and hexadecimal digits. Raises ValueError."""
     if not isinstance(value, str) or not re.fullmatch(r"0x[0-9a-fA-F]{1,64}", value):

@@ -10,6 +10,8 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from ledger.chain.answers import plain
+
 _WORDS = {
     # the distributor's
     "ActiveRoot(uint256,uint64)": "root {0} is active since {1!t}, and cannot be revoked any more",
@@ -91,7 +93,8 @@ def explain(data: bytes) -> str:
         return f"it gives {signature.partition('(')[0]} with damaged values"
     shown = [to_checksum_address(v) if kind == "address" else v for kind, v in zip(types, values, strict=True)]
     shown = [f"0x{v.hex()}" if isinstance(v, bytes) else v for v in shown]
-    return _Words().format(words, *shown)
+    shown = [plain(v) if isinstance(v, str) else v for v in shown]
+    return _Words().format(words, *shown) or "it gives no reason"
 
 
 def _instant(seconds: int) -> str:

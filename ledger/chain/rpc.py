@@ -17,6 +17,7 @@ import requests
 from web3 import HTTPProvider
 from web3.providers import BaseProvider
 
+from ledger.chain.answers import plain
 from ledger.errors.chain import NodeAnswerError, NodeUnreachableError, NodeUrlError
 
 
@@ -126,7 +127,7 @@ def _shown(url: str) -> str:
 
 def _refused(method: str, error: object) -> RefusedError:
     if not isinstance(error, dict):
-        return RefusedError(method, str(error), None, None)
+        return RefusedError(method, plain(str(error)), None, None)
     code = error.get("code")
-    message = " ".join(str(error.get("message", "an error without a message")).split())[:400]
+    message = plain(str(error.get("message", ""))) or "an error without a message"
     return RefusedError(method, message, code if isinstance(code, int) else None, error.get("data"))

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from eth_utils.crypto import keccak
 
 from ledger.chain.artifact import artifact
 from ledger.chain.node import Log, Node
-from ledger.errors import LyingNodeError, NodeAnswerError, RevertedError
+from ledger.errors import LyingNodeError, NodeAnswerError
 from tests.ledger.chain import fake_rpc
 from tests.ledger.chain.anvil import Anvil
 from tests.ledger.chain.fake_rpc import FakeRpc, RpcError
@@ -256,51 +255,3 @@ def test_a_removed_log_is_refused(lying: FakeRpc, node: Node, world: World, tran
     lying.changes["eth_getLogs"] = lambda said, *_: [{**one, "removed": True} for one in said]
     with pytest.raises(NodeAnswerError, match="a block that is not in the chain any more"):
         list(node.logs(world.token.address, [], transfers[0].block_number, head(node)))
-
-
-# Calls that revert, as nodes tell of them
-
-NOT_THE_PUBLISHER = "0x" + (keccak(text="NotThePublisher(address)")[:4] + bytes(12)).hex() + SOMEBODY[2:].lower()
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        {"code": 3, "message": "execution reverted", "data": NOT_THE_PUBLISHER},  # geth, anvil, erigon
-        {"code": -32_015, "message": "VM execution error.", "data": f"Reverted {NOT_THE_PUBLISHER}"},  # nethermind
-        {"code": -32_000, "message": "Execution reverted", "data": NOT_THE_PUBLISHER},  # besu
-        {"code": -32_000, "message": "execution reverted", "data": {"data": NOT_THE_PUBLISHER}},
-    ],
-)
-@pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
-def test_a_revert_is_explained_whoever_tells_of_it(
-    lying: FakeRpc, node: Node, error: dict[str, Any], method: str
-) -> None:
-    def revert(*_: object) -> None:
-        raise RpcError(**error)
-
-    lying.answers[method] = revert
-    asks: dict[str, Callable[[], object]] = {
-        "eth_call": lambda: node.call(SOMEBODY, b""),
-        "eth_estimateGas": lambda: node.estimate_gas({"to": SOMEBODY, "data": b""}),
-    }
-    with pytest.raises(RevertedError, match=f"^the contract refuses: {SOMEBODY} is not the publisher$"):
-        asks[method]()
-
-
-def test_a_revert_without_data_gives_no_reason(lying: FakeRpc, node: Node) -> None:
-    def revert(*_: object) -> None:
-        raise RpcError(code=-32_000, message="execution reverted")
-
-    lying.answers["eth_call"] = revert
-    with pytest.raises(RevertedError, match="it gives no reason"):
-        node.call(SOMEBODY, b"")
-
-
-def test_another_error_of_a_call_is_no_revert(lying: FakeRpc, node: Node) -> None:
-    def fail(*_: object) -> None:
-        raise RpcError(code=-32_000, message="header not found", data="0x")
-
-    lying.answers["eth_call"] = fail
-    with pytest.raises(NodeAnswerError, match="header not found"):
-        node.call(SOMEBODY, b"")
