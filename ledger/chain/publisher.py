@@ -25,9 +25,8 @@ from ledger.chain.publications import Plan
 from ledger.chain.submission import ENDED, Stage, State, Submission
 from ledger.chain.watcher import stands, watch
 from ledger.database import Clock, Ledger
-from ledger.errors.chain import InsufficientFundsError, NodeError
+from ledger.errors.chain import ChainError, InsufficientFundsError, NodeError
 from ledger.errors.outbox import CancellationError, PublicationPendingError
-from ledger.errors.publications import PublicationOpenError
 from ledger.models import Attempt, Publication
 
 Until = Literal["sent", "final", "active"]
@@ -101,9 +100,9 @@ class Publisher:
 
     def dry_run(self) -> DryRun:
         """What `publish` would begin now. Raises what it does, and writes nothing."""
+        preconditions.assert_same(self.contract, self.distributor)
         plan = self._plan()
-        data = self.contract.submit_root(plan.root_id, plan.root, plan.total, plan.metadata_hash)
-        return DryRun(plan, self.outbox.gas(self.contract.address, data), self.outbox.fees())
+        return DryRun(plan, self.outbox.gas(self.contract.address, self._submission_of(plan)), self.outbox.fees())
 
     def publish(self, *, until: Until = "final", timeout: timedelta | None = None) -> Outcome:
         """Publish what is due, or go on with what is open, until it has been sent, is final, or is active.
@@ -169,18 +168,18 @@ class Publisher:
 
     def _intend(self) -> Publication:
         """Check everything, then set aside what is due; what another publisher intended meanwhile is gone on with."""
-        plan = self._plan()
-        self.outbox.gas(
-            self.contract.address,
-            self.contract.submit_root(plan.root_id, plan.root, plan.total, plan.metadata_hash),
-        )
         try:
+            plan = self._plan()
+            self.outbox.gas(self.contract.address, self._submission_of(plan))
             return self.books.transact(lambda session: publications.intend(session, plan))
-        except PublicationOpenError:
+        except ChainError:
             publication = self._open()
             if publication is None:
                 raise
             return publication
+
+    def _submission_of(self, plan: Plan) -> bytes:
+        return self.contract.submit_root(plan.root_id, plan.root, plan.total, plan.metadata_hash)
 
     def _plan(self) -> Plan:
         view = View(self.node, self.distributor.confirmations)

@@ -17,6 +17,7 @@ from ledger.chain.preconditions import assert_same
 from ledger.chain.token import Token
 from ledger.database import Ledger
 from ledger.models import Attempt, ChainClaim, Distributor, Publication, PublicationEnd
+from ledger.publication_entries import ABANDONED, ACTIVATED, INTENDED, PUBLISHED, REVOKED
 
 NOTHING = "nothing"
 
@@ -61,7 +62,7 @@ class _Books:
 
     def state(self, publication: Publication) -> str:
         found = self.ends.get(publication.entry)
-        return found[-1].change if found else publications.INTENDED
+        return found[-1].change if found else INTENDED
 
     def end(self, publication: Publication, change: str) -> PublicationEnd | None:
         return next((end for end in self.ends.get(publication.entry, []) if end.change == change), None)
@@ -146,9 +147,9 @@ def _submission(said: _Books, publication: Publication, event: Submitted) -> Ite
     if publication.metadata_hash != event.metadata_hash:
         yield Difference("metadata hash", what, publication.metadata_hash, event.metadata_hash)
     state = said.state(publication)
-    if state in (publications.INTENDED, publications.ABANDONED):
+    if state in (INTENDED, ABANDONED):
         yield Difference("published", what, state, f"submitted in block {event.block_number}")
-    end = said.end(publication, publications.PUBLISHED)
+    end = said.end(publication, PUBLISHED)
     if end is not None and (end.transaction_hash, end.block_hash) != (event.transaction, event.block_hash):
         there = f"by {event.transaction} in block {event.block_hash}"
         yield Difference("published", what, f"by {end.transaction_hash} in block {end.block_hash}", there)
@@ -158,10 +159,10 @@ def _ends(
     said: _Books, publication: Publication, submitted: Submitted | None, revoked: Revoked | None
 ) -> Iterator[Difference]:
     what = f"root {publication.root_id}"
-    if said.end(publication, publications.PUBLISHED) is not None and submitted is None:
+    if said.end(publication, PUBLISHED) is not None and submitted is None:
         yield Difference("published", what, said.state(publication), NOTHING)
     mine = submitted is not None and submitted.root == publication.root
-    end = said.end(publication, publications.REVOKED)
+    end = said.end(publication, REVOKED)
     if end is not None and revoked is None:
         yield Difference("revoked", what, "revoked", "not revoked")
     if end is None and revoked is not None and mine and said.of_root(publication.root_id) is publication:
@@ -200,7 +201,7 @@ def _claims(said: _Books, contract: DistributorContract, found: list[Event], las
 
 
 def _totals(said: _Books, contract: DistributorContract, distributor: Distributor, last: int) -> Iterator[Difference]:
-    live = (publications.PUBLISHED, publications.ACTIVATED)
+    live = (PUBLISHED, ACTIVATED)
     promised = next((made.total for made in reversed(said.publications) if said.state(made) in live), 0)
     claimed = sum(claim.amount for claim in said.claims)
     there, paid = contract.promised(last), contract.total_claimed(last)
@@ -226,6 +227,6 @@ def _nonces(said: _Books, view: View) -> Iterator[tuple[bool, Difference]]:
         what, here = f"nonce {nonce} of {sender}", f"signed for a root that is {state}"
         if nonce >= counts[sender]:
             # What is over needs no transaction, and one that comes after all is not what was booked.
-            yield state == publications.ABANDONED, Difference("nonce", what, here, "not used yet")
+            yield state == ABANDONED, Difference("nonce", what, here, "not used yet")
         elif not any(view.receipt(attempt.hash) for attempt in tried):
-            yield state == publications.INTENDED, Difference("nonce", what, here, "used by another transaction")
+            yield state == INTENDED, Difference("nonce", what, here, "used by another transaction")

@@ -19,6 +19,7 @@ from ledger.chain.watcher import stands, unlike, watch
 from ledger.errors.chain import LyingNodeError, RevertedError
 from ledger.errors.outbox import CancellationError, SubmissionRevertedError, UnknownRootError
 from ledger.models import Attempt, Distributor, Publication
+from ledger.publication_entries import INTENDED, PUBLISHED
 
 Stage = Literal["intended", "sent", "mined", "cancelling", "final", "active", "revoked", "abandoned"]
 ENDED: frozenset[Stage] = frozenset[Stage](("revoked", "abandoned"))
@@ -58,6 +59,7 @@ class Submission:
         Raises `SubmissionRevertedError`, `UnknownRootError`, the other errors of `preconditions`, `RevertedError`,
         `FeeCapError`, `CancellationError`, and `NodeError`s.
         """
+        self.node.expect_chain(self.distributor.chain_id)
         view = View(self.node, self.distributor.confirmations)
         watch(self.books, self.node, self.distributor.id, view=view)
         with self.books.reading() as session:
@@ -100,10 +102,17 @@ class Submission:
         return State("sent", self.root_id, mine[-1].hash, detail="; ".join(notes))
 
     def _sign(self, tried: Sequence[Attempt]) -> Attempt | None:
+        preconditions.assert_same(self.contract, self.distributor)
         preconditions.assert_may_submit(self.contract, self.outbox.sender)
         preconditions.assert_funded(self.contract, self.publication.total)
         address, data = self.contract.address, submission_of(self.contract, self.publication)
-        gas, beside = self.outbox.gas(address, data), [attempt.id for attempt in tried]
+        try:
+            gas = self.outbox.gas(address, data)
+        except RevertedError:
+            if self.contract.root_of(self.root_id).exists:
+                return None  # since it was looked for: the next look finds whose it is
+            raise
+        beside = [attempt.id for attempt in tried]
         return self.outbox.first(self.publication.entry, address, data, gas=gas, beside=beside)
 
     # On the chain
@@ -150,7 +159,7 @@ class Submission:
         with self.books.reading() as session:
             ends = publications.ends(session, self.publication)
         for end in ends:
-            if end.change == publications.PUBLISHED and end.block_number is not None:
+            if end.change == PUBLISHED and end.block_number is not None:
                 return end.transaction_hash, view.head.number - end.block_number
         return None, None
 
@@ -180,7 +189,7 @@ class Submission:
 
     def _abandon(self, session: Session, tried: Sequence[Attempt], reason: str) -> bool:
         now = [attempt.id for attempt in attempts.of_publication(session, self.publication.entry)]
-        if now != [attempt.id for attempt in tried] or publications.state(session, self.publication) != "intended":
+        if now != [attempt.id for attempt in tried] or publications.state(session, self.publication) != INTENDED:
             return False  # somebody else was faster
         book_abandoned(session, self.publication, reason)
         return True

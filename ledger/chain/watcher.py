@@ -19,6 +19,7 @@ from ledger.chain.preconditions import assert_same
 from ledger.database import Ledger
 from ledger.errors.chain import LyingNodeError
 from ledger.models import ChainClaim, Distributor, Leaf, Publication, PublicationEnd
+from ledger.publication_entries import ABANDONED, ACTIVATED, INTENDED, PUBLISHED, REVOKED
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,16 @@ def watch(
 ) -> Seen:
     """Book what is final and was not booked yet. `since` is the first block to look at, if not the last one booked.
 
-    Doing it again books nothing twice. Raises `WrongChainError`, `WrongContractError`, `UnlikeDistributorError`, other
+    Whoever gives a `view` has looked whether the contract is the registered one. Doing it again books nothing twice.
+    Raises `WrongChainError`, `WrongContractError`, `UnlikeDistributorError`, other
     `NodeError`s, and `LyingNodeError` where the node contradicts itself: what was booked until then stays.
     """
     with books.reading() as session:
         distributor = distributor_of(session, distributor_id)
         first = last_booked(session, distributor) if since is None else since
     contract = DistributorContract(node, distributor.chain_id, distributor.address)
-    assert_same(contract, distributor)
+    if view is None:
+        assert_same(contract, distributor)
     look = view or View(node, distributor.confirmations)
     seen = Seen(first, look.final)
     if seen.last < first:
@@ -70,7 +73,7 @@ def last_booked(session: Session, distributor: Distributor) -> int:
     ends = (
         select(func.max(PublicationEnd.block_number))
         .join(Publication, col(Publication.entry) == col(PublicationEnd.publication))
-        .where(Publication.distributor == distributor.id, col(PublicationEnd.change).in_(("published", "revoked")))
+        .where(Publication.distributor == distributor.id, col(PublicationEnd.change).in_((PUBLISHED, REVOKED)))
     )
     claims = select(func.max(ChainClaim.block_number)).where(ChainClaim.distributor == distributor.id)
     return max(distributor.first_block, *(session.exec(query).one() or 0 for query in (ends, claims)))
@@ -100,9 +103,9 @@ class _Watch:
             self.seen.strays.append(Stray(event, why))
             return
         state = self._state(publication)
-        if state == publications.ABANDONED:
+        if state == ABANDONED:
             self.seen.strays.append(Stray(event, f"root {event.id} was abandoned"))
-        if state != publications.INTENDED:
+        if state != INTENDED:
             return
         self.view.assert_happened(self.contract, event)
         if not stands(self.contract.root_of(event.id), publication):
@@ -123,7 +126,7 @@ class _Watch:
         if publication is None or publication.root != event.root:
             self.seen.strays.append(Stray(event, f"root {event.id} was not published by this ledger"))
             return
-        if self._state(publication) == "revoked":
+        if self._state(publication) == REVOKED:
             return
         self.view.assert_happened(self.contract, event)
         if not self.contract.root_of(event.id).revoked:
@@ -179,7 +182,7 @@ def _activate(books: Ledger, contract: DistributorContract, distributor: Distrib
     """Book that a root's waiting time has passed in a final block: from then on nobody can revoke it."""
     with books.reading() as session:
         last = publications.latest(session, distributor)
-        if last is None or publications.state(session, last) != "published":
+        if last is None or publications.state(session, last) != PUBLISHED:
             return
     root = contract.root_of(last.root_id)
     final = view.block(seen.last)
@@ -215,7 +218,7 @@ def is_owed(session: Session, distributor: Distributor, event: Claimed) -> bool:
         .where(Publication.distributor == distributor.id, Leaf.address == event.account)
         .where(Leaf.cumulative == event.cumulative)
     )
-    return any(publications.state(session, one) in ("published", "activated") for one in session.exec(query))
+    return any(publications.state(session, one) in (PUBLISHED, ACTIVATED) for one in session.exec(query))
 
 
 def unlike(publication: Publication | None, event: Submitted) -> str:

@@ -28,8 +28,8 @@ _PR_SET_PDEATHSIG = 1
 class Anvil:
     """A running chain, which mines a block for each transaction until it is told not to."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, process: int) -> None:
+        self.url, self.process = url, process
         self.endpoint = Endpoint(url, timeout=60)
 
     def ask(self, method: str, *params: object) -> Any:
@@ -86,6 +86,8 @@ class Anvil:
         self.drop_all()
         assert self.ask("evm_revert", snapshot) is True
         self.automine(True)
+        self.drop_all()
+        self.set_base_fee(self.node().base_fee())  # it would stay what a test has set, and the pool refuse what is less
 
     def waiting(self) -> list[str]:
         """The hashes of the transactions that wait for a block."""
@@ -117,7 +119,7 @@ def running(options: Mapping[str, str] | None = None) -> Iterator[Anvil]:
                 preexec_fn=_end_with_parent,
             )
         try:
-            yield Anvil(f"http://127.0.0.1:{_port(log, process)}")
+            yield Anvil(f"http://127.0.0.1:{_port(log, process)}", process.pid)
         finally:
             process.kill()
             process.wait(timeout=30)

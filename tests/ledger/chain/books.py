@@ -6,22 +6,22 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from ledger import balances, journal, registry
 from ledger.audit import audit
-from ledger.chain import attempts, publications
+from ledger.chain import publications
 from ledger.chain.addresses import set_address, to_sign
+from ledger.chain.contract import Submitted
 from ledger.chain.distributors import distributor, register_distributor
 from ledger.chain.node import Node
 from ledger.chain.publisher import Patience, Publisher
 from ledger.chain.reconcile import reconcile
 from ledger.database import Ledger
 from ledger.lines import credit, debit
-from ledger.models import Attempt, Distributor, Entry, Publication, PublicationEnd
+from ledger.models import Attempt, Distributor, Entry, Publication
 from ledger.money import Amount, Asset
 from ledger.stakes import deposit
-from sqlmodel import select
 from tests.ledger.chain.world import CONTRIBUTORS, World
 
 ASSET = "DUSD"
@@ -31,13 +31,13 @@ FEE_CAP = 10**12
 IMPATIENT = Patience(look=timedelta(), stuck=timedelta(hours=1), outage=timedelta())
 
 
-def prepare(books: Ledger, world: World) -> Ledger:
+def prepare(books: Ledger, world: World, *, confirmations: int = CONFIRMATIONS) -> Ledger:
     """Let the books owe what `DUE` says, know the distributor, and know where everybody is paid."""
     with books.writing() as session:
         for name in CONTRIBUTORS:
             registry.add_contributor(session, name, name.title())
         deposit(session, "alice", Amount(1, Asset(ASSET, 6)), key="stake")  # the asset's first use
-        register(session, world)
+        register(session, world, confirmations=confirmations)
         for name in CONTRIBUTORS:
             asked = to_sign(session, contributor=name, chain_id=world.contract.chain_id, address=world.address(name))
             set_address(
@@ -51,7 +51,7 @@ def prepare(books: Ledger, world: World) -> Ledger:
     return books
 
 
-def register(session: Session, world: World) -> Distributor:
+def register(session: Session, world: World, *, confirmations: int = CONFIRMATIONS) -> Distributor:
     """Register a world's distributor."""
     return register_distributor(
         session,
@@ -62,7 +62,7 @@ def register(session: Session, world: World) -> Distributor:
         code_hash=world.contract.code_hash(),
         activation_delay=world.contract.activation_delay(),
         first_block=world.first_block,
-        confirmations=CONFIRMATIONS,
+        confirmations=confirmations,
     )
 
 
@@ -115,30 +115,28 @@ def state(books: Ledger) -> str:
 def tried(books: Ledger) -> list[Attempt]:
     """All attempts of all publications."""
     with books.reading() as session:
-        return list(session.exec(select(Attempt).order_by(Attempt.id)))
+        return list(session.exec(select(Attempt).order_by(col(Attempt.id))))
 
 
 def kinds(books: Ledger) -> list[str]:
     """The kinds of entries that settlement on a chain made, in order."""
     with books.reading() as session:
-        found = session.exec(select(Entry.kind).order_by(Entry.sequence)).all()
+        found = session.exec(select(Entry.kind).order_by(col(Entry.sequence))).all()
     chain = ("publication", "published", "root activated", "root revoked", "publication abandoned", "claim")
     return [kind for kind in found if kind in chain]
 
 
-def assert_sound(books: Ledger, world: World) -> None:
+def assert_sound(books: Ledger, world: World, distributor_id: int | None = None) -> None:
     """Check that the books hold by themselves, and against the chain."""
     with books.reading() as session:
         found = audit(session)
     assert found.ok, [f"{check.name}: {check.detail}" for check in found.checks if not check.ok]
-    differences = reconcile(books, world.node).differences
+    differences = reconcile(books, world.node, distributor_id).differences
     assert not differences, differences
 
 
 def submissions(world: World) -> list[int]:
     """The ids of all roots that the chain has logs of."""
-    from ledger.chain.contract import Submitted
-
     head = world.node.block("latest")
     assert head is not None
     return [one.id for one in world.contract.events(world.first_block, head.number) if isinstance(one, Submitted)]

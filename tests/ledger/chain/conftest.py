@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from ledger.database import Ledger
 from tests.ledger.chain import anvil as chains
 from tests.ledger.chain import world as worlds
 from tests.ledger.chain.anvil import Anvil
+from tests.ledger.chain.books import prepare
 from tests.ledger.chain.world import World
 
 
@@ -56,3 +58,15 @@ def any_world(request: pytest.FixtureRequest) -> World:
     """A funded distributor on either."""
     world: World = request.getfixturevalue("world" if request.param == "anvil" else "world_in_process")
     return world
+
+
+@pytest.fixture
+def owing(file_books: Ledger, world: World) -> Ledger:
+    """Books in a file that owe three contributors money, and know the distributor."""
+    return prepare(file_books, world)
+
+
+@pytest.fixture
+def owing_anywhere(books: Ledger, world: World) -> Ledger:
+    """The same on each database."""
+    return prepare(books, world)
