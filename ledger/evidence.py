@@ -24,8 +24,11 @@ from ledger.models import (
     Entry,
     Estate,
     Group,
+    Leaf,
     Part,
+    PayoutAddress,
     Posting,
+    PublicationEnd,
     Resolution,
 )
 from ledger.money import NAT
@@ -41,8 +44,8 @@ def own_accounts(contributor: str) -> list[str]:
 def entries_about(session: Session, contributor: str, through: int | None = None) -> list[int]:
     """The entries that a contributor's statement rests on, in order, as far as `through` if given.
 
-    These are entries with a part or a posting of theirs, what is registered of them, disputes they are a side of, the
-    commodities that these are in, and the reversals of all these.
+    These are entries with a part or a posting of theirs, what is registered of them, disputes they are a side of, what
+    became of publications for them, the commodities that these are in, and the reversals of all these.
     """
     posted = col(Posting.account).in_(own_accounts(contributor))
     datasets = select(Dataset.fingerprint).where(Dataset.contributor == contributor)
@@ -51,6 +54,7 @@ def entries_about(session: Session, contributor: str, through: int | None = None
         col(Commodity.code).in_(select(Posting.commodity).where(posted, Posting.commodity != NAT)),
         col(Commodity.code).in_(select(Dispute.asset).where(sides)),
     )
+    published = select(Leaf.publication).where(Leaf.contributor == contributor)
     queries: list[Any] = [
         select(Part.entry).where(Part.contributor == contributor),
         select(Posting.entry).where(posted),
@@ -61,6 +65,8 @@ def entries_about(session: Session, contributor: str, through: int | None = None
         select(Consent.entry).where(col(Consent.dataset).in_(datasets)),
         select(Dispute.entry).where(sides),
         select(Resolution.entry).where(col(Resolution.dispute).in_(select(Dispute.entry).where(sides))),
+        select(PayoutAddress.entry).where(PayoutAddress.contributor == contributor),
+        select(PublicationEnd.entry).where(col(PublicationEnd.publication).in_(published)),
         select(Commodity.entry).where(counted),
     ]
     found = set(session.connection().execute(union(*queries)).scalars())

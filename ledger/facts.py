@@ -21,6 +21,13 @@ SHOWN = frozenset(
         "settlement",
         "dispute",
         "resolution",
+        "payout address",
+        "publication",
+        "published",
+        "root activated",
+        "root revoked",
+        "publication abandoned",
+        "claim",
     }
 )
 

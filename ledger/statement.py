@@ -24,6 +24,7 @@ from ledger.models import Dataset
 from ledger.money import NAT
 from ledger.policies.outcome import Payout
 from ledger.policies.terms import Terms, read_terms
+from ledger.statement_chain import OnChains, on_chains
 from ledger.statement_json import as_json
 from ledger.valuation_entry import ContributorWorth, TaskWorth
 
@@ -143,6 +144,7 @@ class Statement:
     payees: dict[str, int]  # who is paid in the contributor's stead, in which parts; empty for themselves
     runs: list[ValuedRun]
     disputes: list[Claim]
+    on_chains: OnChains
     balances: list[Balance]
     movements: list[Movement]
     entries: int  # in the journal when the statement was made
@@ -156,8 +158,8 @@ class Statement:
 def statement(session: Session, contributor: str, through: int | None = None) -> Statement:
     """A contributor's statement, as of the first `through` entries, or all. Raises `UnknownContributorError`."""
     found = evidence.facts(session, contributor, through)
-    now = format_instant(session.info["clock"]())
-    return restate(found, made_at=now, name=personal.opening(session, found.contributor))
+    name = personal.opening(session, found.contributor)
+    return restate(found, made_at=format_instant(session.info["clock"]()), name=name)
 
 
 def restate(facts: Facts, *, made_at: str, name: personal.Opening | None) -> Statement:
@@ -167,7 +169,6 @@ def restate(facts: Facts, *, made_at: str, name: personal.Opening | None) -> Sta
     does.
     """
     exponents = {fact.payload["code"]: int(fact.payload["exponent"]) for fact in facts.of("commodity")}
-    movements = [moved for fact in facts.facts for moved in _movements(fact, exponents)]
     return Statement(
         contributor=facts.contributor,
         name=name,
@@ -176,8 +177,9 @@ def restate(facts: Facts, *, made_at: str, name: personal.Opening | None) -> Sta
         payees=_payees(facts),
         runs=_runs(facts),
         disputes=_disputes(facts, exponents),
+        on_chains=on_chains(facts, exponents, made_at),
         balances=_balances(facts, exponents),
-        movements=movements,
+        movements=[moved for fact in facts.facts for moved in _movements(fact, exponents)],
         entries=facts.entries,
         head=facts.head,
     )
@@ -197,8 +199,8 @@ def _datasets(facts: Facts, made_at: str) -> list[SuppliedDataset]:
 
 
 def _payees(facts: Facts) -> dict[str, int]:
-    stated = [fact.payload["payees"] for fact in facts.of("estate")]
-    return dict(sorted(json.loads(stated[-1]).items())) if stated else {}
+    last = [fact.payload["payees"] for fact in facts.of("estate")][-1:] or ["{}"]
+    return dict(sorted(json.loads(last[0]).items()))
 
 
 def _runs(facts: Facts) -> list[ValuedRun]:
@@ -291,8 +293,7 @@ def _balances(facts: Facts, exponents: Mapping[str, int]) -> list[Balance]:
 
 
 def _grown(line: Line) -> int:
-    normal_side = KINDS[split_name(line.account)[0]].normal_side
-    return line.amount if line.side == normal_side else -line.amount
+    return line.amount if line.side == KINDS[split_name(line.account)[0]].normal_side else -line.amount
 
 
 def _share(value: int, improvement: int) -> Fraction | None:

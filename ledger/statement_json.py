@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from ledger import statement_chain
 from ledger.money import format_nats, format_units
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def as_json(made: Statement) -> dict[str, Any]:
         "payees": made.payees,
         "runs": [_run(run) for run in made.runs],
         "disputes": [_dispute(claim) for claim in made.disputes],
+        **statement_chain.as_json(made.on_chains),
         "balances": [_balance(balance) for balance in made.balances],
         "movements": [_movement(movement) for movement in made.movements],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,6 +96,8 @@ def _show(made: Statement) -> None:
     _show_movements(made)
     for claim in made.disputes:
         say(_claim(claim))
+    for line in _on_chains(made):
+        say(line)
     for balance in made.balances:
         _show_balance(made.contributor, balance)
     if not made.balances:
@@ -137,6 +140,22 @@ def _claim(claim: Claim) -> str:
     return (
         f"Dispute {claim.entry}: {claim.claimant} claims {amount} of {against}, settlement {claim.settlement}; {end}."
     )
+
+
+def _on_chains(made: Statement) -> Iterator[str]:
+    for own in made.on_chains.addresses:
+        since = f"{own.state} from {own.effective_at}" if own.state == "pending" else own.state
+        yield f"Payout address on chain {own.chain_id}: {own.address}, {since} (entry {own.entry})."
+    for one in made.on_chains.published:
+        amount = f"{format_units(one.amount, one.exponent)} {one.asset}"
+        in_all = f"{format_units(one.cumulative, one.exponent)} in all"
+        yield (
+            f"Publication {one.entry}: {amount} for {one.address} by root {one.root_id} on chain {one.chain_id}, "
+            f"{in_all}; {one.state}."
+        )
+    for paid in made.on_chains.claimed:
+        amount = f"{format_units(paid.amount, paid.exponent)} {paid.asset}"
+        yield f"Claimed by entry {paid.entry}: {amount}, sent to {paid.recipient} by transaction {paid.transaction}."
 
 
 def _show_datasets(made: Statement) -> None:

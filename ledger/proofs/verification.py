@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ledger import statement_chain
 from ledger.accounts import KINDS, split_name
 from ledger.errors import LedgerError
 from ledger.facts import Fact, Facts
@@ -117,17 +118,19 @@ def _foreign(facts: Facts) -> Iterator[str]:
                 right = said["dispute"] in disputes
         if not right:
             yield f"entry {fact.sequence}: this {fact.kind} is not registered for {owner!r}"
+    for fact in statement_chain.foreign(facts):
+        yield f"entry {fact.sequence}: this {fact.kind} is not about {owner!r}"
 
 
 def _disagreements(fact: Fact, contributor: str) -> Iterator[str]:
     """Where an entry's part and postings do not say the same of the contributor, as when a posting is left out."""
-    if fact.kind not in ("valuation", "settlement"):
+    wanted = _stated_lines(fact, contributor)
+    if wanted is None:
         return
     found: dict[str, int] = defaultdict(int)
     for line in fact.lines:
         kind = split_name(line.account)[0]
         found[kind] += line.amount if line.side == KINDS[kind].normal_side else -line.amount
-    wanted = _stated_lines(fact, contributor)
     for kind in sorted({*found, *wanted}):
         posted, said = found[kind], wanted.get(kind, 0)
         # Others whose payee the contributor is may have given more, by parts that are not shown.
@@ -135,8 +138,10 @@ def _disagreements(fact: Fact, contributor: str) -> Iterator[str]:
             yield f"entry {fact.sequence}: postings on {kind}:{contributor} come to {posted}, its part says {said}"
 
 
-def _stated_lines(fact: Fact, contributor: str) -> Mapping[str, int]:
-    """What the contributor's parts say that each of their accounts grows by, on its normal side."""
+def _stated_lines(fact: Fact, contributor: str) -> Mapping[str, int] | None:
+    """What the contributor's parts say that each of their accounts grows by, on its normal side; None if nothing."""
+    if fact.kind not in ("valuation", "settlement"):
+        return statement_chain.stated_lines(fact)
     if fact.kind == "valuation":
         return {"value": sum(int(part["value"]) for part in fact.parts)}
     sums: dict[str, int] = defaultdict(int)

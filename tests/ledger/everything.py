@@ -67,11 +67,7 @@ def fill(session: Session, folder: Path) -> None:
     periods.close_period(session, "2026-05-31")
     # Late: it happened in a closed period, and is booked forward.
     stakes.deposit(session, "bob", Amount.parse("1.00 EUR"), key="late", event_at="2026-05-05")
-    on_chain.everything(session, wait=_wait)
-
-
-def _wait(session: Session, delay: timedelta) -> None:
-    session.info["clock"] = clock((session.info["clock"]() + delay).replace(tzinfo=None).isoformat())
+    on_chain.everything(session)
 
 
 def _register(session: Session) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from ledger.chain.addresses import DEFAULT_DELAY, set_address, to_sign
 from ledger.chain.distributors import register_distributor
 from ledger.chain.fees import Fees
 from ledger.chain.keys import Keystore
+from ledger.chain.operators import add_operator, remove_operator
 from ledger.chain.transactions import transaction, transaction_hash
 from ledger.instants import format_instant
 from ledger.lines import credit, debit
@@ -101,6 +102,12 @@ def pay_to(
         approvals=[key(name).sign_typed_data(asked.change or {}) for name in approved_by],
         delay=delay,
     )
+
+
+def later(session: Session, wait: timedelta) -> None:
+    """Let time pass for a session."""
+    clock = session.info["clock"]
+    session.info["clock"] = lambda: clock() + wait
 
 
 def intend(session: Session, distributor: Distributor, root_id: int = 1) -> Publication:
@@ -212,10 +219,8 @@ def claim(
     )
 
 
-def everything(session: Session, wait: Callable[[Session, timedelta], None]) -> None:
-    """Let everything happen on two chains; `wait` lets time pass."""
-    from ledger.chain.operators import add_operator, remove_operator
-
+def everything(session: Session) -> None:
+    """Let everything happen on two chains."""
     distributor, other = distribute(session), distribute(session, "other", chain_id=1)
     for name in ("ann", "ben", "eve"):
         add_operator(session, name, key(name).address)
@@ -248,7 +253,7 @@ def everything(session: Session, wait: Callable[[Session, timedelta], None]) -> 
     revoke(session, revoked, 33)
     pay_to(session, "dora", "dora's new", approved_by=["dora"])
     pay_to(session, "emil", "emil's new", approved_by=["ann", "ben"])
-    wait(session, DEFAULT_DELAY)
+    later(session, DEFAULT_DELAY)
     second = intend(session, distributor, 3)
     see(session, try_it(session, second, nonce=3), 40)
     publish(session, second, 40)
