@@ -241,12 +241,10 @@ class DistributorContract:
         code = self._code()
         if len(code) != len(_BUILT.runtime) or _BUILT.masked(code) != _BUILT.masked(_BUILT.runtime):
             raise WrongContractError(self.address, "its code is not the one that this package was built with")
-        values = _BUILT.values(code)
-        for name, expected in self._immutables(chain_id).items():
-            if values[name] != {expected}:
+        expected = self._immutables(chain_id)
+        for name, found in _BUILT.values(code).items():
+            if found != {expected[name]}:
                 raise WrongContractError(self.address, f"its code holds another {name} than it must")
-        if any(len(found) != 1 for found in values.values()):
-            raise WrongContractError(self.address, "its code holds two values of what is one")
 
     def _immutables(self, chain_id: int) -> dict[str, bytes]:
         # as OpenZeppelin's EIP712 and ShortStrings keep them

@@ -218,12 +218,15 @@ def test_an_address_without_code_is_no_distributor(world: World) -> None:
         contract.last_id()
 
 
-def test_another_contract_is_no_distributor(world: World) -> None:
+def test_another_contract_is_no_distributor(world: World, anvil: Anvil) -> None:
     contract = DistributorContract(world.node, world.chain_id, world.token.address)
     with pytest.raises(WrongContractError, match="its code is not the one that this package was built with"):
         contract.assert_code(world.chain_id)
     with pytest.raises(RevertedError, match="it gives no reason"):
         contract.last_id()
+    anvil.ask("anvil_setCode", SOMEBODY, "0x60015ff3")  # which returns one byte to whatever it is asked
+    with pytest.raises(WrongContractError, match="its answer to lastId is not the distributor's"):
+        DistributorContract(world.node, world.chain_id, SOMEBODY).last_id()
     with pytest.raises(WrongContractError, match="it does not answer symbol as a token does"):
         Token(world.node, SOMEBODY).symbol()
 

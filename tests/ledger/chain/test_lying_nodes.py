@@ -231,6 +231,7 @@ LOGS: dict[str, tuple[str, Change]] = {
     "a later block": ("of another contract or block", lambda log: log.update(blockNumber="0xffffff")),
     "an earlier block": ("of another contract or block", lambda log: log.update(blockNumber="0x0")),
     "another event": ("of another event", lambda log: log["topics"].__setitem__(0, HASH)),
+    "no address": ("is no address", lambda log: log.update(address="0x1234")),
     "no event": ("of another event", lambda log: log.update(topics=[])),
 }
 
@@ -241,7 +242,7 @@ def test_logs_of_something_else_are_refused(
 ) -> None:
     reason, change = LOGS[what]
     lying.changes["eth_getLogs"] = lambda said, *_: [changed(change)(one) for one in said]
-    with pytest.raises(LyingNodeError, match=reason):
+    with pytest.raises((LyingNodeError, NodeAnswerError), match=reason):
         list(node.logs(world.token.address, [TRANSFER], transfers[0].block_number, head(node)))
 
 

@@ -120,6 +120,19 @@ def test_a_node_that_is_slow_is_given_up_and_not_asked_again(fake: FakeRpc, drip
     assert fake.methods() == ["eth_chainId"]
 
 
+NO_ANSWERS = {
+    "neither a result nor an error": b'{"jsonrpc": "2.0", "id": 1}',
+    "rate limited": b'{"jsonrpc": "2.0", "id": 1, "error": "rate limited"}',
+}
+
+
+@pytest.mark.parametrize("said", NO_ANSWERS)
+def test_an_answer_without_a_result_is_one_sentence(fake: FakeRpc, said: str) -> None:
+    fake.body = NO_ANSWERS[said]
+    with pytest.raises(NodeAnswerError, match=f"^the node answers eth_chainId with: {said}$"):
+        Node(fake.url).chain_id()
+
+
 NO_JSON_RPC = {
     "HTML": b"<html>502 Bad Gateway</html>",
     "nothing": b"",
@@ -196,6 +209,8 @@ ANSWERS: list[tuple[str, Any]] = [
     ("eth_chainId", []),
     ("eth_getCode", "0x123"),
     ("eth_getCode", {}),
+    ("eth_sendRawTransaction", "0x" + "ab" * 31),
+    ("eth_sendRawTransaction", None),
     ("eth_getBlockByNumber", {}),
     ("eth_getBlockByNumber", "latest"),
     ("eth_getTransactionReceipt", {"status": "0x2"}),
@@ -212,6 +227,7 @@ def test_nonsense_is_refused_by_name(fake: FakeRpc, method: str, answer: Any) ->
     asks = {
         "eth_chainId": node.chain_id,
         "eth_getCode": lambda: node.code(SOMEBODY),
+        "eth_sendRawTransaction": lambda: node.send(b"\x02"),
         "eth_getBlockByNumber": node.block,
         "eth_getTransactionReceipt": lambda: node.receipt(HASH),
         "eth_getLogs": lambda: list(node.logs(SOMEBODY, [], 0, 1)),
