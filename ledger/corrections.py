@@ -10,7 +10,8 @@ from ledger import bookkeeping, disputes, holds, journal, releases, stakes, valu
 from ledger import settlement_entries as settlements
 from ledger.errors import ReversalError
 from ledger.journal import REVERSAL
-from ledger.models import REGISTRY
+from ledger.models import REGISTRY, ChainClaim, Publication
+from ledger.models.chain import ENDS
 from ledger.scope import settlements_of_run
 
 REVERSIBLE = frozenset(
@@ -30,6 +31,10 @@ _REMEDIES = {
     settlements.REFUND: "take its settlement back with `ghostledger reverse RUN`",
     bookkeeping.SWEEP: "the account that it emptied is closed",
     REVERSAL: "book what is right by a new entry",
+    **dict.fromkeys(
+        (Publication.entry_kind, ChainClaim.entry_kind, *ENDS.values()),
+        "what a chain has seen is not undone here, and what it never saw is called off with `ghostledger chain cancel`",
+    ),
     **{row.entry_kind: "it moved nothing" for row in REGISTRY},
 }
 
