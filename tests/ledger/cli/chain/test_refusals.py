@@ -12,6 +12,7 @@ from tests.ledger.chain.world import World
 from tests.ledger.cli.chain.conftest import Keyring
 from tests.ledger.cli.conftest import Run
 
+
 def entries(folder: Path) -> int:
     with closing(sqlite3.connect(folder / "ghostledger.db")) as connection:
         return int(connection.execute("SELECT count FROM head").fetchone()[0])
