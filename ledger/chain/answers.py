@@ -56,31 +56,35 @@ def plain(text: str, most: int = 300) -> str:
     return " ".join(printable.split())[:most]
 
 
+def _shown(value: object) -> str:
+    return plain(repr(value), 80)
+
+
 def number(value: object) -> int:
     """A quantity: 0x and hexadecimal digits. Raises ValueError."""
     if not isinstance(value, str) or not re.fullmatch(r"0x[0-9a-fA-F]{1,64}", value):
-        raise ValueError(f"{value!r} is no quantity")
+        raise ValueError(f"{_shown(value)} is no quantity")
     return int(value, 16)
 
 
 def octets(value: object) -> bytes:
     """Bytes as hexadecimal digits. Raises ValueError."""
     if not isinstance(value, str) or not re.fullmatch(r"0x(?:[0-9a-fA-F]{2})*", value):
-        raise ValueError(f"{str(value)[:80]!r} is not hexadecimal")
+        raise ValueError(f"{_shown(value)} is not hexadecimal")
     return bytes.fromhex(value[2:])
 
 
 def hash32(value: object) -> str:
     """A hash, in lower case. Raises ValueError."""
     if len(octets(value)) != 32:
-        raise ValueError(f"{value!r} is no hash")
+        raise ValueError(f"{_shown(value)} is no hash")
     return str(value).lower()
 
 
 def address(value: object) -> str:
     """An address, checksummed. Raises ValueError."""
     if len(octets(value)) != 20:
-        raise ValueError(f"{value!r} is no address")
+        raise ValueError(f"{_shown(value)} is no address")
     return to_checksum_address(str(value))
 
 

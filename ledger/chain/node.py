@@ -62,15 +62,15 @@ class Node:
 
     def transaction_count(self, address: str, which: Which = "latest") -> int:
         """How many transactions an address has sent, which is its next nonce; "pending" counts those that wait."""
-        return self._ask(answers.number, "eth_getTransactionCount", address, _block_name(which))
+        return self._ask(answers.number, "eth_getTransactionCount", address, _state_at(which))
 
     def balance(self, address: str, which: Which = "latest") -> int:
         """What an address has, in wei."""
-        return self._ask(answers.number, "eth_getBalance", address, _block_name(which))
+        return self._ask(answers.number, "eth_getBalance", address, _state_at(which))
 
     def code(self, address: str, block: Which = "latest") -> bytes:
         """A contract's code, or nothing where there is none."""
-        return self._ask(answers.octets, "eth_getCode", address, _block_name(block))
+        return self._ask(answers.octets, "eth_getCode", address, _state_at(block))
 
     def knows(self, transaction: str) -> bool:
         """Whether the node has a transaction, in a block or waiting."""
@@ -116,7 +116,7 @@ class Node:
     def call(self, to: str, data: bytes, *, block: Which = "latest", sender: str | None = None) -> bytes:
         """What a contract returns. Raises RevertedError with the reason where it refuses."""
         asked = {"to": to, "data": "0x" + data.hex()} | ({"from": sender} if sender else {})
-        return self._run(answers.octets, "eth_call", asked, _block_name(block))
+        return self._run(answers.octets, "eth_call", asked, _state_at(block))
 
     def estimate_gas(self, transaction: Mapping[str, Any], *, sender: str | None = None) -> int:
         """The gas that a transaction would need now; fees and nonce are left out. Raises RevertedError."""
@@ -130,7 +130,7 @@ class Node:
         """The logs of a contract in the blocks from `first` to `last`, both included, in their order.
 
         They are asked for in chunks of blocks, which are halved while the node refuses them. Raises LyingNodeError
-        where a log is not of what was asked for.
+        where a log is not of what was asked for, or is told twice.
         """
         size = _CHUNK
         while first <= last:
@@ -148,6 +148,8 @@ class Node:
                     raise LyingNodeError("eth_getLogs", "a log is of another contract or block than was asked for")
                 if not _matches(log.topics, topics):
                     raise LyingNodeError("eth_getLogs", "a log is of another event than was asked for")
+            if len({(log.block_number, log.index) for log in found}) < len(found):
+                raise LyingNodeError("eth_getLogs", "two logs are at the same place")
             yield from sorted(found, key=lambda log: (log.block_number, log.index))
             first = end + 1
 
@@ -208,6 +210,11 @@ def _is_hash(which: Which) -> bool:
 
 def _block_name(which: Which) -> str:
     return hex(which) if isinstance(which, int) else which
+
+
+def _state_at(which: Which) -> str | dict[str, object]:
+    """As EIP-1898 has it: a block by its hash must be in the chain still."""
+    return {"blockHash": which, "requireCanonical": True} if _is_hash(which) else _block_name(which)
 
 
 def _contradiction(found: Receipt, transaction: str) -> str:

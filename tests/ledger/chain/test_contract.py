@@ -101,7 +101,12 @@ def test_what_was_so_in_a_block_can_still_be_read(world: World) -> None:
     before = world.node.block()
     assert before is not None
     world.submit(1, bytes([1]) * 32, 5)
-    assert (world.contract.last_id(before.number), world.contract.last_id()) == (0, 1)
+    contract, owner = world.contract, world.address("owner")
+    assert (contract.last_id(before.number), contract.last_id(before.hash), contract.last_id()) == (0, 0, 1)
+    count = world.node.transaction_count(owner, before.hash)
+    world.send("owner", SOMEBODY, b"", value=3)
+    assert (world.node.transaction_count(owner, before.hash), world.node.transaction_count(owner)) == (count, count + 1)
+    assert (world.node.balance(SOMEBODY, before.hash), world.node.balance(SOMEBODY)) == (0, 3)
 
 
 def test_all_that_happens_is_told_in_events(any_world: World) -> None:

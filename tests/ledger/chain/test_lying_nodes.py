@@ -252,6 +252,12 @@ def test_logs_of_one_of_several_events_are_what_was_asked_for(node: Node, world:
     assert list(node.logs(world.token.address, [None, HASH], first, head(node))) == []
 
 
+def test_a_log_that_is_told_twice_is_refused(lying: FakeRpc, node: Node, world: World, transfers: list[Log]) -> None:
+    lying.changes["eth_getLogs"] = lambda said, *_: [*said, said[0]]
+    with pytest.raises(LyingNodeError, match="two logs are at the same place"):
+        list(node.logs(world.token.address, [], transfers[0].block_number, head(node)))
+
+
 def test_a_removed_log_is_refused(lying: FakeRpc, node: Node, world: World, transfers: list[Log]) -> None:
     lying.changes["eth_getLogs"] = lambda said, *_: [{**one, "removed": True} for one in said]
     with pytest.raises(NodeAnswerError, match="a block that is not in the chain any more"):

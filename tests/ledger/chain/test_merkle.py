@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,6 +107,17 @@ def test_a_proof_shows_its_own_leaf_and_no_other(size: int, data: st.DataObject)
         assert not verify(tree.root, mine, [*proof[:changed], bit, *proof[changed + 1 :]])
         assert not verify(tree.root, mine, proof[:-1])
         assert not verify(tree.root, mine, [*proof[:-1], proof[-1] + b"\0"])
+
+
+def test_nodes_of_other_lengths_prove_nothing() -> None:
+    tree = tree_of(2)
+    account, other = (leaf_hash(CHAIN_ID, DISTRIBUTOR, *leaf(n)) for n in range(2))
+    both = min(account, other) + max(account, other)
+    assert keccak(both) == tree.root
+    assert not verify(tree.root, b"", [both])
+    assert not verify(tree.root, both[:31], [both[31:]])
+    assert not verify(tree.root, both, [b""])
+    assert not verify(b"", b"", [])
 
 
 @given(st.permutations([leaf(n) for n in range(12)]))
