@@ -103,20 +103,11 @@ class Outbox:
                 notes.append(str(error))
         return notes
 
-    def _tend(self, attempt: Attempt, *, is_next: bool) -> None:
-        if self.node.knows(attempt.hash):
-            if not is_next or not self._is_stuck(attempt):
-                return
-        elif self._send(attempt):
-            return
-        with self.books.reading() as session:
-            beside = [one.id for one in attempts.of_publication(session, attempt.publication)]
-        replacement = self.replace(attempt, attempt.purpose, beside)
-        if replacement is not None:
-            self._send(replacement)
+    def send(self, attempt: Attempt) -> bool:
+        """Send an attempt's bytes, which the node may know; whether its fees are enough.
 
-    def _send(self, attempt: Attempt) -> bool:
-        """Whether the fees were enough. A nonce that is used by now is found by whoever looks next, and by what."""
+        Where its nonce is used by now, whoever looks next finds by what. Raises `InsufficientFundsError`, `NodeError`s.
+        """
         try:
             self.node.send(attempt.raw)
         except NonceTooLowError:
@@ -124,6 +115,18 @@ class Outbox:
         except UnderpricedError:
             return False
         return True
+
+    def _tend(self, attempt: Attempt, *, is_next: bool) -> None:
+        if self.node.knows(attempt.hash):
+            if not is_next or not self._is_stuck(attempt):
+                return
+        elif self.send(attempt):
+            return
+        with self.books.reading() as session:
+            beside = [one.id for one in attempts.of_publication(session, attempt.publication)]
+        replacement = self.replace(attempt, attempt.purpose, beside)
+        if replacement is not None:
+            self.send(replacement)
 
     def _is_stuck(self, attempt: Attempt) -> bool:
         if attempt.max_fee < self.node.base_fee():

@@ -66,7 +66,8 @@ class Submission:
             state = publications.state(session, self.publication)
             tried = attempts.of_publication(session, self.publication.entry)
         if state in _STAGES:
-            return State(_STAGES[state], self.root_id, *self._where(view))
+            lost = self._send_lost(tried) if state == PUBLISHED else ""
+            return State(_STAGES[state], self.root_id, *self._where(view), lost)
         seen = {attempt.id: view.receipt(attempt.hash) for attempt in tried}  # before the root: it can only come later
         news = self._note(tried, seen)
         root = self.contract.root_of(self.root_id)
@@ -114,6 +115,15 @@ class Submission:
             raise
         beside = [attempt.id for attempt in tried]
         return self.outbox.first(self.publication.entry, address, data, gas=gas, beside=beside)
+
+    def _send_lost(self, tried: Sequence[Attempt]) -> str:
+        """Send what a chain has lost that was final there: the books cannot say so, and must not hide it."""
+        if stands(self.contract.root_of(self.root_id), self.publication):
+            return ""
+        for attempt in tried:
+            if attempt.purpose == SUBMIT and attempt.nonce >= self.node.transaction_count(attempt.sender):
+                self.outbox.send(attempt)
+        return f"the chain has lost root {self.root_id}, which was final: it is sent again, and reconciling names it"
 
     # On the chain
 
