@@ -18,7 +18,8 @@ interface Vm {
     function envOr(string calldata name, bytes calldata otherwise) external view returns (bytes memory);
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
-    function load(address account, bytes32 slot) external view returns (bytes32);
+    function readFileBinary(string calldata path) external view returns (bytes memory);
+    function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
 
     /// @dev What a call left in the log.
     struct Log {

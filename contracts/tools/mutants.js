@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // Tries whether the tests notice when the contract is changed for the worse: mutants.js FORGE
+// or gives the code of one: mutants.js --code NAME
 // Each mutant is one exact replacement in the source, made in memory, compiled, and given to the tests in the environment.
 "use strict";
 const { spawn } = require("child_process");
@@ -9,7 +10,7 @@ const path = require("path");
 const { SETTINGS, compile, read } = require("./artifacts.js");
 
 const CONTRACT = "CumulativeDistributor";
-const forge = process.argv[2];
+const [forge, one] = process.argv.slice(2);
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "mutants-"));
 process.on("exit", () => fs.rmSync(scratch, { recursive: true, force: true }));
 
@@ -63,6 +64,11 @@ async function killer(code, by) {
 async function main() {
   const source = read("src/CumulativeDistributor.sol");
   const all = JSON.parse(read("mutants/mutants.json"));
+  if (forge === "--code") {
+    const [code] = codesOf([mutated(source, all.find(({ name }) => name === one))]);
+    process.stdout.write(`${code}\n`);
+    return;
+  }
   const [unchanged, ...codes] = codesOf([source, ...all.map((mutant) => mutated(source, mutant))]);
   const failing = await killer(unchanged);
   if (failing !== undefined) throw new Error(`${failing} fails on the contract as it is`);
