@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, exists, select
 
 from ledger.models import (
     Attempt,
@@ -16,7 +17,7 @@ from ledger.models import (
     PublicationEnd,
     Receipt,
 )
-from ledger.publication_entries import INTENDED, LYING, PUBLISHED, Waiting
+from ledger.publication_entries import INTENDED, LYING, PUBLISHED, REVOKED, Waiting
 
 
 def waiting_of(session: Session, publication: Publication, ends: Sequence[PublicationEnd]) -> Iterator[Waiting]:
@@ -40,9 +41,10 @@ def owner_of(session: Session, distributor: Distributor, address: str) -> str | 
     return session.exec(query.limit(1)).first()
 
 
-def published_for(session: Session, distributor: Distributor, address: str, *, before: int | None = None) -> list[int]:
-    """The holds of what was published for an address; `before`: ahead of that entry."""
+def published_for(session: Session, distributor: Distributor, address: str) -> list[int]:
+    """The holds of what was published for an address and not revoked."""
     lying = col(Hold.account) == f"{LYING[PUBLISHED]}:" + col(Leaf.contributor)
+    revoked = aliased(PublicationEnd)
     query = (
         select(Hold.id)
         .select_from(Leaf)
@@ -53,10 +55,9 @@ def published_for(session: Session, distributor: Distributor, address: str, *, b
             Leaf.address == address,
             Publication.distributor == distributor.id,
             PublicationEnd.change == PUBLISHED,
+            ~exists(select(revoked.entry).where(revoked.publication == Leaf.publication, revoked.change == REVOKED)),
         )
     )
-    if before is not None:
-        query = query.where(PublicationEnd.entry < before)
     return list(session.exec(query))
 
 
