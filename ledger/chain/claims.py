@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger.chain import fees, merkle, typed_data
+from ledger.chain import merkle, sending, typed_data
 from ledger.chain.checksum import checksummed
 from ledger.chain.contract import Claim, Claimed, ClaimRefused, DistributorContract
-from ledger.chain.fees import Fees
 from ledger.chain.keys import Signer
-from ledger.chain.node import Node, Receipt
-from ledger.chain.transactions import transaction, transaction_hash
-from ledger.errors.chain import NonceTooLowError, RevertedError, TypedDataError
+from ledger.chain.node import Receipt
+from ledger.chain.sending import LOOKS, Cost, pause
+from ledger.errors.chain import TypedDataError
 from ledger.errors.outbox import ClaimError
-
-_MARGIN = 5, 4  # of the estimated gas
 
 
 @dataclass(frozen=True)
@@ -107,12 +103,10 @@ class Permit:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a claim would pay, smallest units, and what its transaction may cost: gas, and wei per gas."""
+class Estimate(Cost):
+    """What a claim would pay, smallest units, and what its transaction may cost."""
 
     amount: int
-    gas: int
-    fees: Fees
 
 
 @dataclass(frozen=True)
@@ -146,10 +140,9 @@ def estimate(
 ) -> Estimate:
     """What a claim would do and cost now, without a key. Raises what `make_claim` does."""
     data = _call(contract, sender, proofs, to, permitted)
-    node = contract.node
-    limit = -(-node.estimate_gas({"to": contract.address, "data": data}, sender=sender) * _MARGIN[0] // _MARGIN[1])
+    cost = sending.cost(contract.node, sender, contract.address, data, fee_cap=fee_cap)
     amount = sum(max(proof.cumulative - contract.claimed(proof.account), 0) for proof in proofs)
-    return Estimate(amount, limit, fees.first(node.base_fee(), node.priority_fee(), fee_cap))
+    return Estimate(cost.gas, cost.fees, amount)
 
 
 def make_claim(
@@ -160,36 +153,22 @@ def make_claim(
     to: str | None = None,
     permitted: Permit | None = None,
     fee_cap: int,
-    looks: int = 60,
-    wait: Callable[[], object] = lambda: time.sleep(2),
+    looks: int = LOOKS,
+    wait: Callable[[], object] = pause,
 ) -> Made:
     """Claim for accounts, and wait until that is mined: one or many, each paid to itself, whoever signs.
 
     With `to`, the signer's own tokens go to another address; with `permitted`, those of whoever signed that. It can be
     asked for again: what was paid is not paid twice. Raises `ClaimError`; `RevertedError` where the contract refuses,
-    before anything is sent; `WrongChainError`, `WrongContractError`, `FeeCapError`, and `NodeError`s.
+    before anything is sent; `WrongChainError`, `WrongContractError`, `FeeCapError`; `NotMinedError` after so many
+    looks, `TransactionRevertedError`, and `NodeError`s.
     """
     contract.assert_code(contract.chain_id)
-    planned = estimate(contract, signer.address, proofs, to=to, permitted=permitted, fee_cap=fee_cap)
     data = _call(contract, signer.address, proofs, to, permitted)
-    node = contract.node
-    asked = transaction(
-        chain_id=contract.chain_id,
-        nonce=node.transaction_count(signer.address, "pending"),
-        to=contract.address,
-        data=data,
-        gas=planned.gas,
-        fees=planned.fees,
+    planned = sending.cost(contract.node, signer.address, contract.address, data, fee_cap=fee_cap)
+    receipt = sending.send(
+        contract.node, signer, contract.chain_id, contract.address, data, planned=planned, looks=looks, wait=wait
     )
-    raw = signer.sign_transaction(asked)
-    try:
-        node.send(raw)
-    except NonceTooLowError:
-        if node.receipt(transaction_hash(raw)) is None:
-            raise
-    receipt = _mined(node, transaction_hash(raw), looks, wait)
-    if not receipt.succeeded:
-        raise ClaimError(f"claim {receipt.transaction} reverted: {_why(contract, signer.address, data, receipt)}")
     events = contract.events_of(receipt)
     paid = [event for event in events if isinstance(event, Claimed)]
     return Made(receipt, paid, [event for event in events if isinstance(event, ClaimRefused)])
@@ -268,23 +247,6 @@ def _assert_of(contract: DistributorContract, proof: Proof) -> None:
     found = contract.root_of(proof.root_id)
     if found.root != proof.root:
         raise ClaimError(f"root {proof.root_id} on the chain is another one than the proof's: ask for another file")
-
-
-def _mined(node: Node, hash: str, looks: int, wait: Callable[[], object]) -> Receipt:
-    for _ in range(looks):
-        found = node.receipt(hash)
-        if found is not None:
-            return found
-        wait()
-    raise ClaimError(f"{hash} was sent, and is not mined yet: look for it later, or claim again, which pays once")
-
-
-def _why(contract: DistributorContract, sender: str, data: bytes, receipt: Receipt) -> str:
-    try:
-        contract.node.call(contract.address, data, block=receipt.block_number, sender=sender)
-    except RevertedError as error:
-        return error.reason
-    return "it would succeed now"
 
 
 def _octets(text: str) -> bytes:

@@ -15,7 +15,7 @@ from ledger.errors.chain import NonceTooLowError
 from ledger.errors.sending import NotMinedError, TransactionRevertedError
 
 _MARGIN = 5, 4  # of the estimated gas
-_LOOKS = 150
+LOOKS = 150
 
 
 def pause() -> None:
@@ -56,7 +56,7 @@ def send(
     planned: Cost,
     value: int = 0,
     nonce: int | None = None,
-    looks: int = _LOOKS,
+    looks: int = LOOKS,
     wait: Callable[[], object] = pause,
     sent: Callable[[str], object] = lambda hash: None,
 ) -> Receipt:
