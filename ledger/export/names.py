@@ -29,6 +29,8 @@ ROOTS: Mapping[str, str] = {
     "vesting": "Liabilities",
     "stopped": "Liabilities",
     "disputed": "Liabilities",
+    "publishing": "Liabilities",
+    "publishing": "Liabilities",
     "in_flight": "Liabilities",
     "stake": "Liabilities",
     "withheld": "Liabilities",

@@ -12,6 +12,7 @@ from ledger.lines import credit, debit
 from ledger.money import Amount, Asset
 from ledger.policies import Cap, Holdback, Minimum, StopPayment, Terms, Vesting, Withholding
 from ledger.valuation import Booked
+from tests.ledger import on_chain
 
 ALICE, BOB, NINTH = "alice", "bob.b_c-d", "9th"
 EUR, JPY, WEI = Asset("EUR", 2), Asset("JPY", 0), Asset("W31", 18)
@@ -56,6 +57,8 @@ def busy(books: Ledger, book: Callable[..., Booked]) -> Ledger:
         sent = payouts.start(session, BOB, "EUR", 5000, key="send", event_at="2026-02-27T23:59:59Z")
         payouts.confirm(session, sent.id, 2999, key="arrived")
         payouts.fail(session, sent.id, "closed", 1001, key="came back")
+        on_chain.pay_to(session, BOB)
+        on_chain.publish(session, on_chain.intend(session, on_chain.distribute(session, asset=WEI)))
         bookkeeping.convert(session, "buyer", Amount(700, EUR), WEI, "0.000123456789", key="convert", reference="T-1")
         bookkeeping.open_account(session, "withheld", "JPY", floor=None, reason="never used")
         bookkeeping.freeze(session, f"payable:{NINTH}", "JPY", "moved house")
