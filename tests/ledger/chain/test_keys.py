@@ -214,7 +214,9 @@ def test_neither_key_nor_password_is_shown_written_or_logged(
     path = tmp_path / "key.json"
     keystore = Keystore.make(path, PASSWORD, work=WORK)
     secret = key_of(keystore)
-    texts = [shown(keystore), path.read_text()]
+    opened = Keystore.open(path, PASSWORD)
+    opened.sign_transaction(TRANSACTION)
+    texts = [shown(keystore), shown(opened), path.read_text()]
 
     def fails(what: Callable[[], object]) -> None:
         with pytest.raises((ChainError, TypeError)) as caught:
