@@ -17,7 +17,7 @@ contract GasTest is Base {
     /// @dev A file of words, and how much of it was read.
     struct Words {
         bytes file;
-        uint256 at;
+        uint256 read;
     }
 
     function setUp() public override {
@@ -104,9 +104,9 @@ contract GasTest is Base {
 
     function _next(Words memory words) private pure returns (uint256 word) {
         bytes memory file = words.file;
-        uint256 at = words.at += 32;
+        uint256 place = words.read += 32;
         assembly ("memory-safe") {
-            word := mload(add(file, at))
+            word := mload(add(file, place))
         }
     }
 }

@@ -191,13 +191,15 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuardT
     /// @notice Revoke a root before it activates. Those submitted after it stay.
     function revokeRoot(uint256 id) external {
         if (msg.sender != guardian) revert NotTheGuardian(msg.sender);
-        Root storage found = _live(id);
-        if (block.timestamp >= found.activatesAt) revert ActiveRoot(id, found.activatesAt);
-        found.revoked = true;
-        _roots[found.previousLive].nextLive = found.nextLive;
-        if (found.nextLive == 0) lastLiveId = found.previousLive;
-        else _roots[found.nextLive].previousLive = found.previousLive;
-        emit RootRevoked(id, found.root);
+        _revoke(id);
+    }
+
+    /// @notice Revoke many roots: a stolen publisher's key can submit many.
+    function revokeRoots(uint256[] calldata ids) external {
+        if (msg.sender != guardian) revert NotTheGuardian(msg.sender);
+        for (uint256 i = 0; i < ids.length; ++i) {
+            _revoke(ids[i]);
+        }
     }
 
     /// @notice A root as it was submitted, and whether it is revoked.
@@ -351,6 +353,16 @@ contract CumulativeDistributor is Ownable2Step, EIP712, Nonces, ReentrancyGuardT
         found = _roots[id];
         if (found.root == bytes32(0)) revert UnknownRoot(id);
         if (found.revoked) revert RevokedRoot(id);
+    }
+
+    function _revoke(uint256 id) private {
+        Root storage found = _live(id);
+        if (block.timestamp >= found.activatesAt) revert ActiveRoot(id, found.activatesAt);
+        found.revoked = true;
+        _roots[found.previousLive].nextLive = found.nextLive;
+        if (found.nextLive == 0) lastLiveId = found.previousLive;
+        else _roots[found.nextLive].previousLive = found.previousLive;
+        emit RootRevoked(id, found.root);
     }
 
     /// @dev Checks a claim and returns what it comes to, which may be nothing.

@@ -185,6 +185,28 @@ contract RootsTest is Base {
         distributor.revokeRoot(id);
     }
 
+    function test_many_roots_are_revoked_at_once_or_none_of_them() public {
+        uint256[] memory ids = new uint256[](3);
+        fund(300);
+        for (uint256 i = 0; i < 3; ++i) {
+            earned(100 * (i + 1), 0, 0);
+            ids[i] = submit();
+        }
+        vm.expectRevert(abi.encodeWithSelector(Distributor.NotTheGuardian.selector, publisher));
+        vm.prank(publisher);
+        distributor.revokeRoots(ids);
+        uint256[] memory twice = new uint256[](2);
+        (twice[0], twice[1]) = (1, 1);
+        vm.expectRevert(abi.encodeWithSelector(Distributor.RevokedRoot.selector, 1));
+        vm.prank(guardian);
+        distributor.revokeRoots(twice);
+        equal(distributor.promised(), 300);
+        vm.prank(guardian);
+        distributor.revokeRoots(ids);
+        equal(distributor.promised(), 0);
+        equal(distributor.surplus(), 300);
+    }
+
     function test_only_the_guardian_revokes() public {
         earned(100, 50, 25);
         fund(175);
