@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from eth_utils.crypto import keccak
@@ -30,6 +29,7 @@ from ledger.chain.events import (
 )
 from ledger.chain.node import Log, Node, Receipt, Which
 from ledger.chain.reverts import explain
+from ledger.chain.roots import Claim, OnChainRoot
 from ledger.chain.token import Token
 from ledger.errors.chain import NodeAnswerError, WrongContractError
 
@@ -58,36 +58,6 @@ __all__ = [
 
 NAME, VERSION = "GhostledgerDistributor", "1"  # of its typed data
 _BUILT = artifact("CumulativeDistributor")
-
-
-@dataclass(frozen=True)
-class OnChainRoot:
-    """A root as the contract has it; where there is none, all is zero.
-
-    Hashes are 0x and 64 digits; `activates_at` is in seconds since 1970.
-    """
-
-    id: int
-    root: str
-    metadata_hash: str
-    total: int
-    activates_at: int
-    revoked: bool
-
-    @property
-    def exists(self) -> bool:
-        """Whether a root of this id was submitted."""
-        return int(self.root, 16) != 0
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What is claimed: `account` has earned `cumulative` in all by the root `id`, as its proof shows."""
-
-    id: int
-    account: str
-    cumulative: int
-    proof: tuple[bytes, ...]
 
 
 class DistributorContract:
@@ -175,6 +145,10 @@ class DistributorContract:
     def revoke_root(self, id: int) -> bytes:
         """By the guardian, before the root activates."""
         return _BUILT.abi.call("revokeRoot", id)
+
+    def revoke_roots(self, ids: Iterable[int]) -> bytes:
+        """By the guardian: several roots at once, none of them active."""
+        return _BUILT.abi.call("revokeRoots", list(ids))
 
     def claim(self, id: int, account: str, cumulative: int, proof: Sequence[bytes]) -> bytes:
         """By anyone: pay an account what it has earned and not claimed yet."""

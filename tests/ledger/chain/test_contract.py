@@ -167,6 +167,7 @@ CLAIM = (7, ALICE, 2**256 - 1, PROOF)
 CALLS: dict[str, tuple[str, tuple[Any, ...], tuple[Any, ...]]] = {
     "submitRoot": ("submit_root", (1, PROOF[1], 5, PROOF[2]), (1, PROOF[1], 5, PROOF[2])),
     "revokeRoot": ("revoke_root", (1,), (1,)),
+    "revokeRoots": ("revoke_roots", ((1, 2),), ([1, 2],)),
     "claim": ("claim", CLAIM, (CLAIM,)),
     "claimTo": ("claim_to", (*CLAIM, BOB), (CLAIM, BOB)),
     "claimToWithSignature": ("claim_to_with_signature", (*CLAIM, BOB, 99, b"\1" * 65), (CLAIM, BOB, 99, b"\1" * 65)),
