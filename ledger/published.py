@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, exists, select
 
+from ledger.errors import PublicationError
 from ledger.models import (
     Attempt,
     Distributor,
@@ -21,14 +23,21 @@ from ledger.publication_entries import INTENDED, LYING, PUBLISHED, REVOKED, Wait
 
 
 def waiting_of(session: Session, publication: Publication, ends: Sequence[PublicationEnd]) -> Iterator[Waiting]:
-    """What a publication set aside, in the order of its holds, which is by contributor: as of these ends of it."""
+    """What a publication set aside, in the order of its holds, which is by contributor: as of these ends of it.
+
+    Leaves and holds are read side by side: where one is without the other, `PublicationError`.
+    """
     made_by = next((end.entry for end in ends if end.change == PUBLISHED), publication.entry)
     kind = LYING[PUBLISHED if made_by != publication.entry else INTENDED]
-    columns: Any = (Leaf.contributor, Leaf.address, Hold.id, Hold.amount)
-    lying = col(Hold.account) == f"{kind}:" + col(Leaf.contributor)
-    query = select(*columns).join(Hold, lying).where(Leaf.publication == publication.entry, Hold.entry == made_by)
-    for row in session.exec(query.order_by(col(Hold.id)).execution_options(yield_per=1000)):
-        yield Waiting(*row)
+    leaf_columns: Any = (Leaf.contributor, Leaf.address)
+    leaves = select(*leaf_columns).where(Leaf.publication == publication.entry).order_by(col(Leaf.contributor))
+    hold_columns: Any = (Hold.account, Hold.id, Hold.amount)
+    holds = select(*hold_columns).where(Hold.entry == made_by).order_by(col(Hold.id))
+    rows = (session.exec(query.execution_options(yield_per=1000)) for query in (leaves, holds))
+    for leaf, hold in zip_longest(*rows):
+        if leaf is None or hold is None or hold[0] != f"{kind}:{leaf[0]}":
+            raise PublicationError(f"publication {publication.entry}", "its leaves are not its holds; run an audit")
+        yield Waiting(*leaf, *hold[1:])
 
 
 def owner_of(session: Session, distributor: Distributor, address: str) -> str | None:
@@ -42,15 +51,12 @@ def owner_of(session: Session, distributor: Distributor, address: str) -> str | 
 
 
 def published_for(session: Session, distributor: Distributor, address: str) -> list[int]:
-    """The holds of what was published for an address and not revoked."""
-    lying = col(Hold.account) == f"{LYING[PUBLISHED]}:" + col(Leaf.contributor)
+    """The holds of what was published for an address and not revoked, the oldest first."""
     revoked = aliased(PublicationEnd)
     query = (
-        select(Hold.id)
-        .select_from(Leaf)
+        select(Leaf.contributor, PublicationEnd.entry)
         .join(Publication, col(Publication.entry) == Leaf.publication)
         .join(PublicationEnd, col(PublicationEnd.publication) == Publication.entry)
-        .join(Hold, lying & (col(Hold.entry) == PublicationEnd.entry))
         .where(
             Leaf.address == address,
             Publication.distributor == distributor.id,
@@ -58,7 +64,12 @@ def published_for(session: Session, distributor: Distributor, address: str) -> l
             ~exists(select(revoked.entry).where(revoked.publication == Leaf.publication, revoked.change == REVOKED)),
         )
     )
-    return list(session.exec(query))
+    found: list[int] = []
+    for contributor, entry in session.exec(query.order_by(col(PublicationEnd.entry))).all():
+        # One after the other: joined, SQLite would read all of a publication's holds for each address.
+        own = select(Hold.id).where(Hold.account == f"{LYING[PUBLISHED]}:{contributor}", Hold.entry == entry)
+        found += session.exec(own)
+    return found
 
 
 def attempts_of(session: Session, publication: int) -> list[tuple[Attempt, list[Receipt]]]:
