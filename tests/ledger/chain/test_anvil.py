@@ -66,7 +66,10 @@ def test_a_chain_ends_with_the_process_that_started_it_even_when_that_is_killed(
         "    print(chain.ask('web3_clientVersion'), chain.process, flush=True)\n"
         "    time.sleep(60)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # what is killed does not tidy up
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
     assert parent.stdout is not None
     version, process = parent.stdout.readline().split()
     assert version.startswith("anvil/")
