@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ledger import registry, settlement, valuation
 from ledger.audit import audit
 from ledger.cli.demo import run as demo
 from ledger.cli.demo import run_demo
+from ledger.cli.demo.chain import DemoChain
 from ledger.cli.train import NotBookedError
 from ledger.database import Ledger
 
@@ -37,11 +39,11 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, shown_demo(folder)
 
 
-def shown_demo(folder: Path, seed: int = 0, **changes: object) -> str:
+def shown_demo(folder: Path, seed: int = 0, *, chain: Callable[[], DemoChain] | None = None, **changes: object) -> str:
     with pytest.MonkeyPatch.context() as patch, (folder.parent / "screen").open("w") as screen:
         patch.setattr(demo, "configuration", lambda seed: short(seed, **changes))
         console = Console(file=screen, record=True, width=170)
-        run_demo(folder, seed=seed, console=console)
+        run_demo(folder, seed=seed, console=console, chain=chain)
         return console.export_text()
 
 
