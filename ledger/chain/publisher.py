@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
@@ -140,6 +140,7 @@ class Publisher:
     ) -> Outcome:
         submission = self._submission(publication)
         started = answered = self.clock()
+        state = State("intended", publication.root_id)
         while True:
             try:
                 state = submission.push(reason)
@@ -149,7 +150,7 @@ class Publisher:
             except NodeError as error:
                 if self.clock() - answered >= self.patience.outage:
                     raise
-                state = State("intended", publication.root_id, detail=str(error))
+                state = replace(state, detail=str(error))
             self.progress(state)
             if state.stage in reached:
                 with self.books.reading() as session:

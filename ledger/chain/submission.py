@@ -94,7 +94,8 @@ class Submission:
             if taken and max(taken) >= self._final_count(view, self.outbox.sender):
                 detail = f"another transaction took nonce {max(taken)}; when that is final, the next one is used"
                 return State("sent", self.root_id, mine[-1].hash, detail=detail)
-        if not waiting or self.outbox.next_nonce(count) < waiting[0].nonce:  # which cannot be mined before that one
+        # What lies beyond a nonce that nothing is signed for cannot be mined.
+        if not waiting or self.outbox.next_nonce(count) < min(attempt.nonce for attempt in waiting):
             attempt = self._sign(tried)
             mine += [attempt] if attempt else []
         notes = self.outbox.tend()

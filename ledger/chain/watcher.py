@@ -18,6 +18,7 @@ from ledger.chain.node import Node
 from ledger.chain.preconditions import assert_same
 from ledger.database import Ledger
 from ledger.errors.chain import LyingNodeError
+from ledger.errors.publications import ChainClaimError
 from ledger.models import ChainClaim, Distributor, Leaf, Publication, PublicationEnd
 from ledger.publication_entries import ABANDONED, ACTIVATED, INTENDED, PUBLISHED, REVOKED
 
@@ -126,7 +127,7 @@ class _Watch:
         if publication is None or publication.root != event.root:
             self.seen.strays.append(Stray(event, f"root {event.id} was not published by this ledger"))
             return
-        if self._state(publication) == REVOKED:
+        if self._state(publication) in (REVOKED, ABANDONED):
             return
         self.view.assert_happened(self.contract, event)
         if not self.contract.root_of(event.id).revoked:
@@ -153,21 +154,26 @@ class _Watch:
         self.view.assert_happened(self.contract, event)
         if self.contract.claimed(event.account) < event.cumulative:
             raise LyingNodeError("eth_call", f"{event.account} has claimed less than its logs say")
-        self.books.transact(
-            lambda session: booking.book_claim(
-                session,
-                self.distributor,
-                transaction=event.transaction,
-                log_index=event.index,
-                block_number=event.block_number,
-                block_hash=event.block_hash,
-                address=event.account,
-                to=event.to,
-                amount=event.amount,
-                cumulative=event.cumulative,
-            )
+        try:
+            self.books.transact(lambda session: self._book_claim(session, event))
+        except ChainClaimError as error:  # as after a claim that nothing was published for
+            self.seen.strays.append(Stray(event, error.reason))
+        else:
+            self.seen.claims += 1
+
+    def _book_claim(self, session: Session, event: Claimed) -> None:
+        booking.book_claim(
+            session,
+            self.distributor,
+            transaction=event.transaction,
+            log_index=event.index,
+            block_number=event.block_number,
+            block_hash=event.block_hash,
+            address=event.account,
+            to=event.to,
+            amount=event.amount,
+            cumulative=event.cumulative,
         )
-        self.seen.claims += 1
 
     def _publication(self, root_id: int) -> Publication | None:
         with self.books.reading() as session:

@@ -33,6 +33,7 @@ class Address:
     """Where a world is, for another process."""
 
     url: str
+    process: int
     token: str
     contract: str
     first_block: int
@@ -40,13 +41,13 @@ class Address:
     @classmethod
     def of(cls, world: World) -> Address:
         assert isinstance(world.chain, Anvil)
-        return cls(world.chain.url, world.token.address, world.contract.address, world.first_block)
+        return cls(world.chain.url, world.chain.process, world.token.address, world.contract.address, world.first_block)
 
     def world(self) -> World:
         node = Node(self.url)
         keys = {who: key(who) for who in (*ROLES, *CONTRIBUTORS)}
         contract = DistributorContract(node, CHAIN_ID, self.contract)
-        return World(Anvil(self.url), node, keys, Token(node, self.token), contract, self.first_block)
+        return World(Anvil(self.url, self.process), node, keys, Token(node, self.token), contract, self.first_block)
 
 
 def _publish(books: Ledger, world: World) -> None:

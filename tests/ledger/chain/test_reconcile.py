@@ -11,6 +11,7 @@ from sqlalchemy import text
 from ledger.chain import booking, publications
 from ledger.chain.artifact import artifact
 from ledger.chain.claims import Proof, make_claim
+from ledger.chain.contract import Claimed
 from ledger.chain.distributors import distributor
 from ledger.chain.merkle import Tree
 from ledger.chain.reconcile import Difference, reconcile
@@ -116,6 +117,24 @@ def test_a_root_of_a_stolen_key_is_named_and_what_is_claimed_by_it_is_not_booked
     assert by_what["root 2"].chain == f"0x{tree.root.hex()} for {tree.total} in all"
     assert any(hash in what for what in by_what)
     assert (by_what[owned].ledger, by_what[owned].chain) == ("0", "7")
+
+
+def test_a_claim_after_one_that_nothing_was_published_for_is_named_and_stops_nothing(
+    settled: Ledger, world: World
+) -> None:
+    """A stolen key gave bob more than he was due; what he then claims by the ledger's own root is less than it says."""
+    bob, given = world.address("bob"), sum(DUE.values()) - DUE["alice"] - DUE["carol"] - 1
+    tree = Tree(world.chain_id, world.contract.address, [(bob, given), (world.address("owner"), sum(DUE.values()))])
+    world.submit(2, tree.root, tree.total)
+    world.activate()
+    world.send("guardian", world.contract.address, world.contract.claim(2, bob, given, tree.proof(bob)))
+    claim(settled, world, "bob")
+    claim(settled, world, "carol")
+    world.chain.mine(CONFIRMATIONS)
+    seen = watch(settled, world.node, None)
+    assert [one.event.account for one in seen.strays if isinstance(one.event, Claimed)] == [bob, bob]
+    assert stands(settled, "paid") == {who: DUE[who] for who in ("alice", "carol")}
+    assert {kind for kind, _ in named(settled, world)} == {"unknown root", "claim", "claimed", "promised"}
 
 
 def test_a_submission_that_is_not_booked_is_named(owing: Ledger, world: World) -> None:
