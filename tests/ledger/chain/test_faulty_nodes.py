@@ -152,6 +152,19 @@ def test_the_wrong_chain_is_signed_for_and_booked_from_by_nobody(
     assert_nothing_lost(owing, world)
 
 
+def test_a_node_that_moves_to_another_chain_is_left_at_the_next_look(
+    owing: Ledger, world: World, faulty: FakeRpc, node: Node
+) -> None:
+    def wait() -> None:
+        faulty.answers["eth_chainId"] = "0x1"
+        world.chain.mine(CONFIRMATIONS)
+
+    with pytest.raises(WrongChainError):
+        publisher(owing, world, node=node, wait=wait).publish()
+    assert kinds(owing) == ["publication"]
+    assert_nothing_lost(owing, world)
+
+
 # Lies about a submission
 
 

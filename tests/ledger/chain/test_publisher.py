@@ -374,11 +374,43 @@ def test_a_gap_that_a_reorganisation_leaves_is_filled(owing: Ledger, world: Worl
     assert [one.nonce for one in tried(owing)] == [nonce + 1]
     anvil.reorganise(1)  # the other transaction is in no block any more, and waits nowhere
     anvil.drop_all()
-    outcome = publisher(owing, world).publish()
-    assert [one.nonce for one in outcome.attempts] == [nonce + 1, nonce]
-    assert outcome.state.transaction == outcome.attempts[1].hash
+
+    def wait() -> None:
+        anvil.drop(tried(owing)[0].hash)  # which would be mined after the one that fills the gap, and revert
+        anvil.mine()
+
+    outcome = publisher(owing, world, wait=wait).publish()
+    left_over, mined = outcome.attempts
+    assert [left_over.nonce, mined.nonce] == [nonce + 1, nonce]
+    assert outcome.state.transaction == mined.hash
     assert submissions(world) == [1]
     assert_sound(owing, world)
+    anvil.drop_all()
+    anvil.automine(True)
+    world.activate()
+    publisher(owing, world).publish(until="active")
+    owe(owing, {"bob": 1}, "second")
+    (attempt,) = publisher(owing, world).publish().attempts
+    assert attempt.nonce == left_over.nonce  # what is over is not sent again, and its nonce is not left open
+    assert attempt.max_fee >= raised(left_over.max_fee)
+    assert submissions(world) == [1, 2]
+    assert_sound(owing, world)
+
+
+def test_an_attempt_that_is_mined_while_it_is_looked_for_is_no_failure(
+    sent: Ledger, world: World, anvil: Anvil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another publisher sends it, and its nonce is used when this one sends it too."""
+
+    def mined_meanwhile(hash: str) -> bool:
+        anvil.mine()
+        return False
+
+    monkeypatch.setattr(world.node, "knows", mined_meanwhile)
+    assert publisher(sent, world).step().stage == "sent"
+    monkeypatch.undo()
+    assert publisher(sent, world).publish().state.stage == "final"
+    assert len(tried(sent)) == 1
 
 
 def test_a_transaction_that_the_node_knows_is_as_good_as_sent(sent: Ledger, world: World) -> None:
