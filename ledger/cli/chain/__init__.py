@@ -9,6 +9,7 @@ from ledger.cli.chain import (
     cancel,
     claim,
     deploy,
+    guardian,
     key,
     operator,
     permit,
@@ -31,5 +32,7 @@ chain.command("status", epilog=status.EXAMPLE)(status.status)
 chain.command("proof", epilog=proof.EXAMPLE)(proof.proof)
 chain.command("permit", epilog=permit.EXAMPLE)(permit.permit)
 chain.command("claim", epilog=claim.EXAMPLE)(claim.claim)
+chain.command("revoke", epilog=guardian.REVOKE_EXAMPLE)(guardian.revoke)
+chain.command("pause", epilog=guardian.PAUSE_EXAMPLE)(guardian.pause)
 chain.command("watch", epilog=watch.EXAMPLE)(watch.watch)
 chain.command("reconcile", epilog=reconcile.EXAMPLE)(reconcile.reconcile)

@@ -78,6 +78,8 @@ COMMANDS = {
     "chain proof",
     "chain permit",
     "chain claim",
+    "chain revoke",
+    "chain pause",
     "chain watch",
     "chain reconcile",
     "demo",

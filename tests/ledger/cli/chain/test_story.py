@@ -101,9 +101,15 @@ def test_a_publication_that_was_not_sent_is_given_up_and_payable_again(
     ok("chain publish --until sent", *signing)
     refused = run("chain cancel --reason late", *signing).refusal
     assert "let the guardian revoke it" in refused
-    world.send("guardian", addressed["address"], world.contract.revoke_root(1))
+    guarding = keyring.options("guardian")
+    assert "nothing was signed" in ok("chain revoke 1 --dry-run", *guarding).out
+    ok("chain revoke 1", *guarding)
+    assert "revoked" in run("chain revoke 1", *guarding).refusal
     world.chain.mine(2)
     ok("chain watch")
+    ok("chain pause roots", *guarding)
+    assert "paused" in run("chain publish", *signing).refusal
+    ok("chain pause roots --resume", *guarding)
     (shown,) = ok("chain status --json").json
     assert (shown["payable"], shown["in_flight"], shown["roots"][0]["state"]) == ("6.000001", "0.000000", "revoked")
     assert ok("chain reconcile --json").json["ok"]
