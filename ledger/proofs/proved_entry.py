@@ -18,6 +18,7 @@ from ledger.canonical import Request, content_body, entry_leaf, part_leaf, posti
 from ledger.errors import AccountError, EntryProofError, InclusionProofError
 from ledger.facts import Fact
 from ledger.lines import Line
+from ledger.nesting import assert_shallow
 from ledger.proofs import tree
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -159,8 +160,9 @@ class ProvedEntry(Carried):
 
     def _object(self, what: str, text: str) -> dict[str, Any]:
         try:
+            assert_shallow(text)
             found = json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise EntryProofError(self.sequence, f"{what} is no JSON") from error
         if not isinstance(found, dict):
             raise EntryProofError(self.sequence, f"{what} is no JSON object")

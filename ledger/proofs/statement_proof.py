@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ledger.errors import CheckpointError, EntryProofError, ProofError, StatementFormatError
 from ledger.facts import Fact, Facts
+from ledger.nesting import assert_shallow
 from ledger.proofs import tree
 from ledger.proofs.checkpoint import (
     Checkpoint,
@@ -54,8 +55,9 @@ class Proved:
 def read(text: str | bytes) -> tuple[dict[str, Any], StatementProof]:
     """A statement and its proofs, from a file's content. Raises `StatementFormatError`."""
     try:
+        assert_shallow(text)
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise StatementFormatError(f"it is not JSON that every program reads alike: {error}") from error
     if not isinstance(document, dict) or PROOFS not in document:
         raise StatementFormatError(f"it has no {PROOFS!r}; ask for them with `ghostledger statement --json --proofs`")
