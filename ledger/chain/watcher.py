@@ -194,9 +194,12 @@ def _activate(books: Ledger, contract: DistributorContract, distributor: Distrib
     final = view.block(seen.last)
     if root.revoked or root.root != last.root or final is None or final.timestamp < root.activates_at:
         return
-    books.transact(
-        lambda session: booking.book_activated(session, last, block_number=final.number, block_hash=final.hash)
-    )
+
+    def book(session: Session) -> None:
+        if publications.state(session, last) == PUBLISHED:  # another watcher may have looked at another block
+            booking.book_activated(session, last, block_number=final.number, block_hash=final.hash)
+
+    books.transact(book)
     seen.activated.append(last.root_id)
 
 

@@ -87,14 +87,14 @@ def states_left(before: Place, anvil: Anvil, address: Address, name: str, folder
     The chain is put back when the next is asked for: it mines at once, unless something waits for a block.
     """
     waiting = [anvil.ask("eth_getRawTransactionByHash", hash) for hash in anvil.waiting()]
-    first = left(before.place, anvil)
-    seen = [first]
+    seen = [left(before.place, anvil)]
     snapshot, copy = anvil.snapshot(), before.copy(folder)
     found = points(copy.place, address, name)
     assert {WRITE, READ} <= {*found}
     deadly = [n for n, one in enumerate(found, 1) if one != READ or n == 1 or found[n - 2] != READ]
+    touched = True
     for point in [*deadly, len(found) + 1]:
-        if left(copy.place, anvil) != first:
+        if touched:
             anvil.revert(snapshot)
             snapshot = anvil.snapshot()
             anvil.automine(not waiting)
@@ -104,6 +104,7 @@ def states_left(before: Place, anvil: Anvil, address: Address, name: str, folder
             copy = before.copy(folder)
         assert killed(copy.place, address, name, point) == (point <= len(found))
         now = left(copy.place, anvil)
+        touched = now != seen[0]
         if now not in seen or point > len(found):
             seen.append(now)
             yield copy

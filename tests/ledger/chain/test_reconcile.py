@@ -13,7 +13,9 @@ from ledger.chain.artifact import artifact
 from ledger.chain.claims import Proof, make_claim
 from ledger.chain.contract import Claimed
 from ledger.chain.distributors import distributor
+from ledger.chain.evidence import View
 from ledger.chain.merkle import Tree
+from ledger.chain.node import Block
 from ledger.chain.reconcile import Difference, reconcile
 from ledger.chain.watcher import watch
 from ledger.database import Ledger
@@ -92,6 +94,27 @@ def test_a_watcher_started_again_books_nothing_twice_and_starts_where_it_was(set
     assert seen.first > world.first_block
     assert watch(settled, world.node, None, since=world.first_block).claims == 0
     assert kinds(settled) == before
+
+
+def test_watchers_that_see_different_blocks_book_an_activation_once(
+    owing: Ledger, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher(owing, world).publish()
+    world.activate()
+    world.chain.mine(CONFIRMATIONS)
+    view = View(world.node, CONFIRMATIONS)
+    looked = view.block
+
+    def overtaken(number: int) -> Block | None:
+        monkeypatch.undo()
+        world.chain.mine()
+        assert watch(owing, world.node, None).activated == [1]
+        return looked(number)
+
+    monkeypatch.setattr(view, "block", overtaken)
+    watch(owing, world.node, None, view=view)
+    assert kinds(owing) == ["publication", "published", "root activated"]
+    assert_sound(owing, world)
 
 
 # The chain has more
