@@ -126,7 +126,7 @@ def test_many_are_held_by_one_entry(staffed: Ledger) -> None:
         pay_in(session, "alice")
         pay_in(session, "carol")
         wanted = [new("carol", 10), new("alice", 20), new("carol", 5)]
-        posted = holds.hold_all(session, wanted, kind="publication", subject="epoch 1", key="epoch 1")
+        posted = holds.hold_all(session, wanted, kind="epoch", subject="epoch 1", key="epoch 1")
         made = holds.made_by(session, posted.entry.sequence)
         assert [(hold.id, hold.account, hold.amount) for hold in made] == [
             (1, "holdback:carol", 10),
