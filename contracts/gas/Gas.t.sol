@@ -56,6 +56,14 @@ contract GasTest is Base {
         _submit(3, root);
         _claim(leaves, "repeated", ", the first by its root", second);
         _claimFromBitmap(leaves, first[1].proof);
+        uint256[] memory ids = new uint256[](100);
+        for (uint256 i = 0; i < 100; ++i) {
+            ids[i] = i + 4;
+            _submit(ids[i], root);
+        }
+        vm.prank(guardian);
+        distributor.revokeRoots(ids);
+        vm.snapshotGasLastCall(leaves, "revokeRoots of 100");
     }
 
     /// @dev The opening claim costs more than those after it, since it sets or raises what holds for all accounts.
