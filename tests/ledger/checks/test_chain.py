@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -334,3 +336,29 @@ def message(session: Session, row: PayoutAddress) -> dict[str, Any]:
         nonce=row.nonce,
     )
     return found
+
+
+WITHOUT = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("web3", "eth_account", "eth_abi", "eth_utils", "eth_keys", "hexbytes", "rlp"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from ledger.cli import main
+sys.argv = ["ghostledger", "audit", "--ledger", sys.argv[1], "--json"]
+sys.exit(main())
+"""
+
+
+def test_an_audit_without_the_extra_checks_all_the_rest_and_names_what_it_did_not(files: Original) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT, files.place], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    checks = json.loads(done.stdout)["checks"]
+    failed = {check["name"]: check["detail"] for check in checks if not check["ok"]}
+    assert failed.keys() == proofs.PROOF_CLAIMS.keys()
+    assert all(detail.startswith("not checked") for detail in failed.values())
+    assert {"publications", "ends of publications", "claims on chains"} <= {check["name"] for check in checks}
