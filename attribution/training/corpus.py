@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -41,11 +41,19 @@ class Blocks:
 
 
 def pack(
-    kind: str, name: str, records: Iterable[str], tokenizer: PreTrainedTokenizerFast, context: int, file: Path
+    kind: str,
+    name: str,
+    records: Iterable[str],
+    tokenizer: PreTrainedTokenizerFast,
+    context: int,
+    file: Path,
+    *,
+    counted: Callable[[int], None] | None = None,
 ) -> Blocks:
     """Tokenise records, join them by the end-of-text token, and cut them into blocks kept in `file`.
 
     A stream: memory holds a few hundred records at a time. What is left after the last whole block is dropped.
+    `counted` is told each record's tokens in turn, its end-of-text token included.
     Raises `TooLittleTextError`, naming the contributor or task, if there is not one whole block.
     """
     stream, count, total = iter(records), 0, 0
@@ -55,6 +63,8 @@ def pack(
             for record, ids in enumerate(encode(tokenizer, texts), start=count):
                 np.asarray([*ids, tokenizer.eos_token_id], dtype=np.uint32).tofile(out)
                 total += len(ids) + 1
+                if counted is not None:
+                    counted(len(ids) + 1)
                 begins.extend([record] * (-(-total // context) - len(begins)))
             count += len(texts)
     blocks = total // context
@@ -136,9 +146,9 @@ class LeakageWatch:
                 self._held_out.setdefault(_digest(record), set()).add(task.name)
         self.overlaps: Counter[tuple[str, str]] = Counter()
 
-    def watch(self, source: Source) -> Iterator[str]:
-        """The records of a source, unchanged; what overlaps is counted in ``overlaps[contributor, task]``."""
-        for record in source.records():
+    def watch(self, source: Source, records: Iterable[str] | None = None) -> Iterator[str]:
+        """A source's `records`, unchanged; what overlaps is counted in ``overlaps[contributor, task]``."""
+        for record in source.records() if records is None else records:
             for task in self._held_out.get(_digest(record), ()):
                 self.overlaps[source.contributor, task] += 1
             yield record

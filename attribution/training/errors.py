@@ -45,3 +45,19 @@ class LeakageError(AttributionError):
             for (contributor, task), count in sorted(overlaps.items())
         )
         super().__init__(f"the training data contains records of the objective: {found}; remove them from either")
+
+
+class KeepListError(AttributionError):
+    """A keep list cannot be read, or is of other data than is to be trained on."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}")
+
+
+class NothingKeptError(AttributionError):
+    """A keep list leaves no contributor one whole block of text."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path}: leaves no contributor one whole block of text: keep more")

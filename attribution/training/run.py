@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -21,10 +21,12 @@ from attribution.meter import InRunShapley
 from attribution.record import SCORES, RunRecord
 from attribution.training.configuration import TrainingConfiguration
 from attribution.training.corpus import Blocks, Corpus, LeakageWatch, objective, pack
-from attribution.training.errors import ConfigurationError
+from attribution.training.errors import ConfigurationError, NothingKeptError, TooLittleTextError
+from attribution.training.keeping import KeepList
 from attribution.training.loop import build_optimizer, run_steps
 from attribution.training.model import build_model
 from attribution.training.progress import progress_on
+from attribution.training.record_list import RECORDS, RecordListWriter
 from attribution.training.sources import Source, TaskSource
 from attribution.training.tokenizer import load_tokenizer, train_tokenizer
 
@@ -37,13 +39,17 @@ def train(
     configuration: TrainingConfiguration,
     out: Path,
     *,
+    keep: Path | None = None,
     console: Console | None = None,
 ) -> RunRecord:
     """Train a language model on everybody's data and measure what each contributor's did to the objective.
 
     Writes the run record to ``out/record`` and the model with its tokenizer to ``out/model``. The same seed and
     number of threads give the same record. Where blocks are scored, each is called ``contributor/record/block``: the
-    record that it begins in, and its own number, among the contributor's. Task weights are made to sum to 1. After a
+    record that it begins in, and its own number, among the contributor's; ``out/records.parquet`` then lists the
+    records (`attribution.training.record_list`). With `keep`, a keep list, the records that are not kept are left out,
+    and so are contributors with less than a block kept; the record names the list by its hash. Task weights are made
+    to sum to 1. After a
     Ctrl-C, or a loss that is not finite, the record is partial (``complete`` is False, ``stopped`` says why) and is
     saved just the same.
 
@@ -54,7 +60,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix=".tokens-", dir=out) as scratch, _deterministic(configuration):
-            return _train(sources, tasks, configuration, out, Path(scratch), console)
+            kept = None if keep is None else KeepList.load(keep)
+            return _train(sources, tasks, configuration, out, Path(scratch), console, kept)
     finally:
         if made and not any(out.iterdir()):
             out.rmdir()
@@ -71,7 +78,7 @@ def _check_names(sources: Sequence[Source], tasks: Sequence[TaskSource], out: Pa
         raise ConfigurationError("every task needs a weight above zero")
     if out.exists() and not out.is_dir():
         raise ConfigurationError(f"{out}: is not a folder")
-    for name in (RECORD, MODEL):
+    for name in (RECORD, MODEL, RECORDS):
         if (out / name).exists():
             raise ConfigurationError(f"{out / name}: exists already: choose another folder for this run")
 
@@ -83,7 +90,10 @@ def _train(
     out: Path,
     scratch: Path,
     console: Console | None,
+    keep: KeepList | None,
 ) -> RunRecord:
+    if keep is not None:
+        sources = [keep.of(source) for source in sources]
     tokenizer = _tokenizer(sources, configuration)
     context, rows = configuration.context, configuration.batch_rows
     watch = LeakageWatch(tasks)
@@ -91,10 +101,26 @@ def _train(
         pack("task", task.name, task.records(), tokenizer, context, scratch / f"task-{number}")
         for number, task in enumerate(tasks)
     ]
-    supplied = [
-        pack("contributor", source.contributor, watch.watch(source), tokenizer, context, scratch / f"data-{number}")
-        for number, source in enumerate(sources)
-    ]
+    supplied: list[Blocks] = []
+    listed: dict[str, Any] = {}
+    with RecordListWriter(scratch / RECORDS) as lines:
+        for number, source in enumerate(sources):
+            texts, file = watch.watch(source, lines.passing(source)), scratch / f"data-{number}"
+            try:
+                packed = pack("contributor", source.contributor, texts, tokenizer, context, file, counted=lines.counted)
+            except TooLittleTextError:
+                if keep is None:
+                    raise
+                continue
+            supplied.append(packed)
+        if configuration.scores:
+            listed = {"records": {"sha256": lines.close(), "datasets": [asdict(found) for found in lines.datasets]}}
+    sources, left_out = _those_of(sources, supplied)
+    if keep is not None:
+        if not supplied:
+            raise NothingKeptError(keep.path)
+        kept = {source.contributor: keep.count(source) for source in sources}
+        listed["keep"] = {"sha256": keep.sha256, "run": keep.run, "records": kept, "left_out": left_out}
     if configuration.overlap == "refuse":
         watch.refuse()
     corpus = Corpus(supplied)
@@ -128,6 +154,7 @@ def _train(
             "overlap": watch.report(),
             "libraries": {name: version(name) for name in ("transformers", "tokenizers")},
             "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+            **listed,
         },
     )
     if console is not None:
@@ -136,6 +163,8 @@ def _train(
     with meter, progress_on(console, steps, contributors, weights) as watcher:
         record = run_steps(model, optimizer, meter, batches, steps, configuration, watcher)
     record.save(out / RECORD)
+    if configuration.scores:
+        (scratch / RECORDS).replace(out / RECORDS)
     if record.scores is not None:
         record = replace(record, scores=out / RECORD / SCORES)  # the other goes with the scratch folder
     with _no_bars():
@@ -149,6 +178,13 @@ def _tokenizer(sources: Sequence[Source], configuration: TrainingConfiguration) 
     if path is not None:
         return load_tokenizer(path)
     return train_tokenizer(chain.from_iterable(source.records() for source in sources), configuration.vocabulary)
+
+
+def _those_of(sources: Sequence[Source], supplied: Sequence[Blocks]) -> tuple[list[Source], list[str]]:
+    """The sources that gave blocks, and the names of the others."""
+    names = {blocks.name for blocks in supplied}
+    others = [source.contributor for source in sources if source.contributor not in names]
+    return [source for source in sources if source.contributor in names], others
 
 
 def _counts(blocks: Blocks) -> dict[str, Any]:

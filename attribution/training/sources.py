@@ -8,10 +8,12 @@ Parquet each row is a record. Records of white space alone are left out. Nothing
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +30,24 @@ _READ_BYTES = 1 << 18
 _PARQUET_ROWS = 1024
 
 
+class NumberedRecord(NamedTuple):
+    """A record, and where it stands."""
+
+    dataset: str
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ReadDataset:
+    """What was read of a dataset: how many records, and the SHA-256 of their order, which no fingerprint tells."""
+
+    contributor: str
+    dataset: str
+    records: int
+    sequence: str
+
+
 @dataclass(frozen=True)
 class Source:
     """One contributor's datasets: where they lie, and the fingerprints they are registered under."""
@@ -42,6 +62,32 @@ class Source:
         """The records of all datasets, in order."""
         for path in self.paths:
             yield from records(path, text_field=self.text_field, encoding=self.encoding)
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of the source as one dataset: its fingerprint, or all of them joined by ``+``."""
+        return "+".join(self.fingerprints)
+
+    def datasets(self) -> tuple[Source, ...]:
+        """The datasets one by one, in order: a path and its fingerprint each, or all as one where they do not pair."""
+        if len(self.paths) != len(self.fingerprints):
+            return (self,)
+        pairs = zip(self.paths, self.fingerprints, strict=True)
+        return tuple(replace(self, paths=(path,), fingerprints=(fingerprint,)) for path, fingerprint in pairs)
+
+    def numbered(self, read: list[ReadDataset] | None = None) -> Iterator[NumberedRecord]:
+        """The records in the same order, each with its dataset's name and its own number there, counted from 0.
+
+        What each dataset was found to hold is added to `read` when its last record has passed.
+        """
+        for dataset in self.datasets():
+            count, sequence = 0, hashlib.sha256(b"ghostledger-sequence/1\n")
+            for text in dataset.records():
+                sequence.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+                yield NumberedRecord(dataset.fingerprint, count, text)
+                count += 1
+            if read is not None:
+                read.append(ReadDataset(self.contributor, dataset.fingerprint, count, sequence.hexdigest()))
 
 
 @dataclass(frozen=True)

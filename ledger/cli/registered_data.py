@@ -68,6 +68,10 @@ class Datasets(Source):
         for part in self.parts:
             yield from part.records()
 
+    def datasets(self) -> tuple[Source, ...]:
+        """The datasets one by one."""
+        return self.parts
+
 
 def consented_datasets(session: Session, books: Ledger, names: Sequence[str]) -> dict[str, list[Dataset]]:
     """The datasets of these contributors that are consented to now; the others are named on standard error."""

@@ -98,6 +98,9 @@ def train(
     scores: Annotated[
         bool, typer.Option("--scores", help="Score each block too, called contributor/record/block: for curation.")
     ] = _DEFAULTS.scores,
+    keep: Annotated[
+        Path | None, typer.Option(help="A keep list that curate wrote: what is not kept takes no part.")
+    ] = None,
     allow_partial: AllowPartial = False,
     ledger: LedgerPlace = DEFAULT_LEDGER,
     as_json: AsJson = False,
@@ -134,7 +137,7 @@ def train(
             registry.objective(session, objective)
             tasks = task_sources(books, registry.objective_tasks(session, objective))
         sources = _sources(books, contributor, group or [], group_duplicates)
-        record = _trained(sources, tasks, configuration, out)
+        record = _trained(sources, tasks, configuration, out, keep)
         if not record.complete and not allow_partial:
             raise NotBookedError(out / RECORD, record.stopped)
         booked = books.transact(lambda session: book_run(session, out / RECORD, partial=allow_partial))
@@ -142,11 +145,15 @@ def train(
 
 
 def _trained(
-    sources: Sequence[Source], tasks: Sequence[TaskSource], configuration: TrainingConfiguration, out: Path
+    sources: Sequence[Source],
+    tasks: Sequence[TaskSource],
+    configuration: TrainingConfiguration,
+    out: Path,
+    keep: Path | None,
 ) -> RunRecord:
     from attribution.training import train as metered_training  # loads torch, which no other command needs
 
-    return metered_training(sources, tasks, configuration, out, console=console(error=True))
+    return metered_training(sources, tasks, configuration, out, keep=keep, console=console(error=True))
 
 
 def _sources(books: Ledger, chosen: Sequence[str] | None, named: Sequence[str], share: float | None) -> list[Source]:

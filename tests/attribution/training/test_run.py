@@ -140,7 +140,7 @@ def test_each_block_of_a_batch_has_a_score_under_a_name_that_finds_its_text(tmp_
     assert np.array(list(by_contributor.values())) == pytest.approx(
         record.values, abs=1e-5 * np.abs(record.values).max()
     )
-    assert sorted(path.name for path in out.iterdir()) == ["model", "record"]
+    assert sorted(path.name for path in out.iterdir()) == ["model", "record", "records.parquet"]
 
 
 def test_the_memory_that_metering_takes_is_said_before_the_first_step(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What values and scores are for, besides payment: one file a use (docs/uses.md)."""
