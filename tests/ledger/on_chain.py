@@ -182,6 +182,11 @@ def activate(session: Session, publication: Publication, block: int = 20) -> Pub
     return booking.book_activated(session, publication, block_number=block, block_hash=hash_of(f"main {block}"))
 
 
+def abandon(session: Session, publication: Publication) -> PublicationEnd:
+    """Book that it never reached the chain."""
+    return booking.book_abandoned(session, publication, "never sent")
+
+
 def revoke(session: Session, publication: Publication, block: int = 15) -> PublicationEnd:
     """Book that a root was revoked."""
     return booking.book_revoked(

@@ -29,6 +29,7 @@ CHART: dict[str, tuple[str, bool, int | None]] = {
     "vesting": ("credit", True, 0),
     "stopped": ("credit", True, 0),
     "disputed": ("credit", True, 0),
+    "publishing": ("credit", True, 0),
     "in_flight": ("credit", True, 0),
     "stake": ("credit", True, 0),
     "fee": ("credit", False, None),
@@ -37,7 +38,15 @@ CHART: dict[str, tuple[str, bool, int | None]] = {
     "house_disputed": ("credit", False, 0),
     "conversion": ("credit", False, None),
 }
-HELD = {"holdback", "vesting", "stopped", "disputed", "house_disputed", "in_flight"}  # accounts that holds fill
+HELD = {
+    "holdback",
+    "vesting",
+    "stopped",
+    "disputed",
+    "house_disputed",
+    "publishing",
+    "in_flight",
+}  # accounts that holds fill
 LARGEST = 2**256 - 1
 EXPONENTS = {"nat": 12, "EUR": 2, "JPY": 0, "WEI": 18}
 
