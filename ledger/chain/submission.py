@@ -11,11 +11,11 @@ from sqlmodel import Session
 from ledger.chain import attempts, preconditions, publications
 from ledger.chain.attempts import CANCEL, SUBMIT
 from ledger.chain.booking import book_abandoned
-from ledger.chain.contract import DistributorContract, Submitted
+from ledger.chain.contract import DistributorContract
 from ledger.chain.evidence import View
 from ledger.chain.node import Receipt
 from ledger.chain.outbox import Outbox
-from ledger.chain.watcher import stands, unlike, watch
+from ledger.chain.watcher import stands, watch
 from ledger.errors.chain import LyingNodeError, RevertedError
 from ledger.errors.outbox import CancellationError, SubmissionRevertedError, UnknownRootError
 from ledger.models import Attempt, Distributor, Publication
@@ -133,10 +133,6 @@ class Submission:
             receipt = seen[attempt.id]
             if attempt.purpose != SUBMIT or receipt is None or not receipt.succeeded:
                 continue
-            logged = [event for event in self.contract.events_of(receipt) if isinstance(event, Submitted)]
-            if not any(event.id == self.root_id and not unlike(self.publication, event) for event in logged):
-                reason = f"{attempt.hash} succeeded and submitted nothing, and the root is there"
-                raise LyingNodeError("eth_getTransactionReceipt", reason)
             if receipt.block_number <= view.final:  # then its logs have just been booked
                 raise LyingNodeError("eth_getLogs", f"{attempt.hash} submitted nothing, and its receipt says it did")
             return State("mined", self.root_id, attempt.hash, view.head.number - receipt.block_number)

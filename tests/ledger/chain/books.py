@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -28,6 +29,7 @@ ASSET = "DUSD"
 DUE: Mapping[str, int] = {"alice": 5_000_000, "bob": 7_000_000, "carol": 9_000_000}
 CONFIRMATIONS = 3
 FEE_CAP = 10**12
+MOST_WAITS = 100
 IMPATIENT = Patience(look=timedelta(), stuck=timedelta(hours=1), outage=timedelta())
 
 
@@ -88,8 +90,13 @@ def publisher(
 ) -> Publisher:
     """A publisher that never sleeps: where it would, a block is mined, or what `wait` does is done."""
     given = {"fee_cap": FEE_CAP, "patience": IMPATIENT} | options
-    wait = wait or world.chain.mine
-    return Publisher(books, node or world.node, world.keys[signer], wait=lambda seconds: wait(), **given)
+    waits = count(1)
+
+    def waited(seconds: float) -> None:
+        assert next(waits) < MOST_WAITS, "a publisher waits for ever"
+        (wait or world.chain.mine)()
+
+    return Publisher(books, node or world.node, world.keys[signer], wait=waited, **given)
 
 
 # What there is
