@@ -222,7 +222,6 @@ def _runs(facts: Facts) -> list[ValuedRun]:
 
 def _run(facts: Facts, fact: Fact, part: Mapping[str, Any], settlements: list[SettledRun]) -> ValuedRun:
     worth = ContributorWorth.model_validate(part)
-    tasks = [TaskWorth.model_validate(task) for task in fact.payload["tasks"]]
     improvement = int(fact.payload["improvement"])
     return ValuedRun(
         run=fact.payload["run"],
@@ -239,7 +238,7 @@ def _run(facts: Facts, fact: Fact, part: Mapping[str, Any], settlements: list[Se
         share=_share(worth.value, improvement),
         tasks=[
             TaskValue(task.task, task.weight, value, task.improvement, _share(value, task.improvement))
-            for task, value in zip(tasks, worth.task_values, strict=True)
+            for task, value in zip(map(TaskWorth.model_validate, fact.payload["tasks"]), worth.task_values, strict=True)
         ],
         settlements=settlements,
     )
