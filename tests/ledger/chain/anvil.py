@@ -40,8 +40,15 @@ class Anvil:
         """What the ledger sees of it."""
         return Node(self.url)
 
+    def settle(self, patience: float = 1) -> None:
+        """Wait until what was sent is in a block, on a chain that mines at once: it answers before it has."""
+        end = time.monotonic() + patience  # what pays too little waits all the same
+        while self.ask("anvil_getAutomine") and self.waiting() and time.monotonic() < end:
+            time.sleep(0.005)
+
     def mine(self, blocks: int = 1, seconds_apart: int = 1) -> None:
         """Add blocks, the first of them with what waits."""
+        self.settle()
         self.ask("anvil_mine", hex(blocks), hex(seconds_apart))
 
     def pass_time(self, seconds: int) -> None:

@@ -78,6 +78,7 @@ def owing_place(request: pytest.FixtureRequest, world: World, tmp_path: Path) ->
 
 def left(place: str, anvil: Anvil) -> dict[str, Any]:
     """All that a killed process leaves behind: every row, the chain's height, and what waits for a block."""
+    anvil.settle()
     return {**stored(place), "chain": [anvil.ask("eth_blockNumber"), *anvil.waiting()]}
 
 

@@ -119,7 +119,7 @@ def test_a_node_that_stays_down_is_given_up_after_the_patience(
 
 
 def test_what_was_sent_though_the_node_did_not_say_so_is_not_sent_as_another(
-    owing: Ledger, world: World, faulty: FakeRpc, node: Node
+    owing: Ledger, world: World, anvil: Anvil, faulty: FakeRpc, node: Node
 ) -> None:
     def taken(said: Any, *_: object) -> Any:
         raise RpcError(code=-32000, message="an upstream timed out")
@@ -127,6 +127,7 @@ def test_what_was_sent_though_the_node_did_not_say_so_is_not_sent_as_another(
     faulty.changes["eth_sendRawTransaction"] = taken
     with pytest.raises(NodeError, match="timed out"):
         publisher(owing, world, node=node).publish()
+    anvil.settle()
     assert submissions(world) == [1]
     del faulty.changes["eth_sendRawTransaction"]
     outcome = publisher(owing, world, node=node).publish()

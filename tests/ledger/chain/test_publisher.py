@@ -555,8 +555,11 @@ def test_what_is_revoked_is_payable_again_and_published_under_the_next_id(owing:
     assert_sound(owing, world)
 
 
-def test_a_root_that_is_revoked_before_it_is_final_is_booked_and_revoked(owing: Ledger, world: World) -> None:
+def test_a_root_that_is_revoked_before_it_is_final_is_booked_and_revoked(
+    owing: Ledger, world: World, anvil: Anvil
+) -> None:
     publisher(owing, world).publish(until="sent")
+    anvil.settle()
     world.send("guardian", world.contract.address, world.contract.revoke_root(1))
     assert publisher(owing, world).publish(until="active").state.stage == "revoked"
     assert stands(owing, "payable") == DUE
