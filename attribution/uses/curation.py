@@ -30,6 +30,10 @@ class Rule:
         if self.below is not None and not math.isfinite(self.below):
             raise UseError(f"the threshold must be a number, not {self.below}")
 
+    def __str__(self) -> str:
+        what = f"below {self.least:g} nats" if self.share is None else f"the {self.share:.1%} that score least"
+        return what if self.task is None else f"{what} on task {self.task!r}"
+
     @property
     def least(self) -> float:
         """The threshold, where there is one."""

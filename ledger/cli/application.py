@@ -8,6 +8,7 @@ from ledger.cli import (
     audit,
     balance,
     checkpoint,
+    curate,
     demonstration,
     duplicates,
     erase,
@@ -53,6 +54,7 @@ application.add_typer(group, name="group")
 application.add_typer(objective, name="objective")
 application.command("train", epilog=train.EXAMPLE)(train.train)
 application.command("import-run", epilog=import_run.EXAMPLE)(import_run.import_run)
+application.command("curate", epilog=curate.EXAMPLE)(curate.curate)
 application.add_typer(stake, name="stake")
 application.command("settle", epilog=settle.EXAMPLE)(settle.settle)
 application.command("reverse", epilog=reverse.EXAMPLE)(reverse.reverse)

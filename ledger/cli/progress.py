@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.progress import (
     BarColumn,
@@ -40,3 +41,13 @@ def counted(places: Sequence[int], what: str) -> Iterator[int]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console(error=True), transient=True, disable=quiet) as progress:
         yield from progress.track(places, description=what)
+
+
+@contextmanager
+def advancing(total: int | None, what: str) -> Iterator[Callable[[int], None]]:
+    """A function that is told how much more is done; how much that is, of `total`, is shown on standard error."""
+    quiet = not sys.stderr.isatty()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console(error=True), transient=True, disable=quiet) as progress:
+        bar = progress.add_task(what, total=total)
+        yield lambda more: progress.advance(bar, more)

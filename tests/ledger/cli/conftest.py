@@ -38,6 +38,10 @@ class Ran:
 
 Run = Callable[..., Ran]
 
+TINY = (
+    "--objective news --size tiny --vocabulary 300 --context 16 --batch 4 --validation-rows 2 --max-steps 3 --threads 1"
+)
+
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
@@ -118,3 +122,19 @@ def booked(ok: Run, record: Callable[..., Path]) -> str:
     """The identity of a booked run."""
     identity: str = ok("import-run --json", record()).json["run"]
     return identity
+
+
+@pytest.fixture
+def corpora(ok: Run, tmp_path: Path) -> dict[str, str]:
+    """A ledger with three contributors whose text is long enough to train on. Fingerprints by contributor."""
+    ok("init")
+    fingerprints = {}
+    for number, name in enumerate(("alice", "bob", "carol")):
+        ok(f"contributor add {name}")
+        words = [f"{name} tells story {number + 3} of day {day}, which was a good one." for day in range(60)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(f'{{"body": "{word}"}}\n' for word in words))
+        line = f"dataset register {name} {name}.jsonl --licence MIT --consent-given 2026-01-01 --text-field body --json"
+        fingerprints[name] = ok(line).json["fingerprint"]
+    (tmp_path / "held.txt").write_text("".join(f"on day {day} the story was a short one.\n" for day in range(40)))
+    ok("objective add news --task held=held.txt:1")
+    return fingerprints

@@ -31,6 +31,7 @@ COMMANDS = {
     "objective list",
     "train",
     "import-run",
+    "curate",
     "stake deposit",
     "stake withdraw",
     "settle",

@@ -6,27 +6,7 @@ import pytest
 
 from attribution.record import RunRecord
 from attribution.scores import read_scores
-from tests.ledger.cli.conftest import Run
-
-TINY = (
-    "--objective news --size tiny --vocabulary 300 --context 16 --batch 4 --validation-rows 2 --max-steps 3 --threads 1"
-)
-
-
-@pytest.fixture
-def corpora(ok: Run, tmp_path: Path) -> dict[str, str]:
-    """A ledger with three contributors whose text is long enough to train on. Fingerprints by contributor."""
-    ok("init")
-    fingerprints = {}
-    for number, name in enumerate(("alice", "bob", "carol")):
-        ok(f"contributor add {name}")
-        words = [f"{name} tells story {number + 3} of day {day}, which was a good one." for day in range(60)]
-        (tmp_path / f"{name}.jsonl").write_text("".join(f'{{"body": "{word}"}}\n' for word in words))
-        line = f"dataset register {name} {name}.jsonl --licence MIT --consent-given 2026-01-01 --text-field body --json"
-        fingerprints[name] = ok(line).json["fingerprint"]
-    (tmp_path / "held.txt").write_text("".join(f"on day {day} the story was a short one.\n" for day in range(40)))
-    ok("objective add news --task held=held.txt:1")
-    return fingerprints
+from tests.ledger.cli.conftest import TINY, Run
 
 
 def test_a_run_is_trained_booked_settled_and_audited(ok: Run, corpora: dict[str, str], tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""`ghostledger curate`: from a run's scores the list of what to keep, and what would be dropped, to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attribution.errors import AttributionError
+from attribution.record import RunRecord
+from attribution.training.sources import Source
+from attribution.uses.curate import KEEP
+from attribution.uses.curate import curate as curated
+from attribution.uses.curation import Curation, Pile, Rule, Sample
+from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
+from ledger.cli.output import say, say_json, table, warn
+from ledger.cli.progress import advancing
+from ledger.cli.run_data import run_folder, run_record, run_sources
+from ledger.database import Ledger
+from ledger.errors import LedgerError
+
+EXAMPLE = "Example: ghostledger curate runs/monday --drop-share 0.1"
+
+_SHOWN_CHARACTERS = 160
+
+
+def curate(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that was trained with --scores.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A new folder for the keep list and the report; RUN/curated where not given.")
+    ] = None,
+    drop_below: Annotated[
+        float | None, typer.Option(metavar="NATS", help="Drop what scores less than this; 0 where nothing is said.")
+    ] = None,
+    drop_share: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Drop this share of all tokens: those that score least.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Go by the scores on this task alone.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="How many of the worst and of the best to show.")] = 5,
+    ledger: LedgerPlace = DEFAULT_LEDGER,
+    as_json: AsJson = False,
+) -> None:
+    """Write the list of the records to keep, by their scores in a run, and report what would be dropped.
+
+    Nothing is deleted: train again with --keep. A record's score is that of its tokens, from the blocks in which they
+    lay, so short records share those of their neighbours.
+    """
+    rule = Rule(drop_below, drop_share, task)
+    record, folder = run_record(run), run_folder(run)
+    target = out or folder / "curated"
+    sources = _sources(ledger, record) if show and record.scores is not None else []
+    total = (record.details.get("samples") or {}).get("scores")
+    with advancing(total, "reading scores") as advance:
+        found = curated(record, folder, target, rule, sources=sources, show=show, advance=advance)
+    if as_json:
+        say_json(found.json())
+    else:
+        _show(found)
+
+
+def _sources(place: str, record: RunRecord) -> list[Source]:
+    """The run's data, for the texts; the list is made without them where they are not to be had."""
+    if not record.details.get("records"):
+        return []
+    try:
+        with Ledger.open(place) as books:
+            return run_sources(books, record)
+    except (LedgerError, AttributionError) as error:
+        warn(f"texts are not shown: {error}")
+        return []
+
+
+def _show(found: Curation) -> None:
+    unit, size = f"{found.unit}s", found.size_is
+    rows = [
+        [c.name, *_counts(c.kept, c.dropped, sized=unit != size), *(f"{n:+.6f}" for n in _scores(c.kept, c.dropped))]
+        for c in sorted(found.contributors, key=lambda c: (c.dropped.score + c.kept.score, c.name))
+    ]
+    sizes = [size, f"{size} dropped", "share"] if unit != size else ["share"]
+    columns = ["contributor", unit, "unscored", "dropped", *sizes, "score, nats", "of it dropped"]
+    table(f"{found.rule}: what is kept and what would be dropped", columns, rows, right=set(columns[1:]))
+    for title, samples in (("scored least", found.worst), ("scored most", found.best)):
+        for sample in samples:
+            say(_line(title, sample, size))
+    say(f"the keep list: {found.path / KEEP}")
+    if found.unit == "record":
+        say(f"to train on it: ghostledger train --keep {found.path / KEEP} …")
+
+
+def _counts(kept: Pile, dropped: Pile, *, sized: bool) -> list[str]:
+    units, size = kept.units + dropped.units, kept.size + dropped.size
+    sizes = [f"{size:,}", f"{dropped.size:,}"] if sized else []
+    share = f"{dropped.size / size:.1%}" if size else "–"
+    return [f"{units:,}", f"{kept.unscored + dropped.unscored:,}", f"{dropped.units:,}", *sizes, share]
+
+
+def _scores(kept: Pile, dropped: Pile) -> tuple[float, float]:
+    return kept.score + dropped.score, dropped.score
+
+
+def _line(title: str, sample: Sample, size: str) -> str:
+    place = f"record {sample.sample} of {sample.dataset[:12]}" if sample.dataset else f"sample {sample.sample}"
+    score = f"{sample.score:+.3g} nats"
+    if sample.dataset:
+        score = f"{sample.density:+.3g} nats a token, {sample.size:,} {size}"
+    text = "" if sample.text is None else f": {' '.join(sample.text.split())[:_SHOWN_CHARACTERS]}"
+    return f"{title}, {'kept' if sample.kept else 'dropped'}: {sample.contributor}, {place}, {score}{text}"
