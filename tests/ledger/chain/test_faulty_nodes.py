@@ -16,7 +16,7 @@ from ledger.chain.node import Node
 from ledger.chain.publisher import Patience, State
 from ledger.chain.watcher import watch
 from ledger.database import Ledger
-from ledger.errors import ChainError, LyingNodeError, NodeError, NodeUnreachableError, WrongChainError
+from ledger.errors import LyingNodeError, NodeError, NodeUnreachableError, WrongChainError
 from tests.ledger.chain import fake_rpc
 from tests.ledger.chain.anvil import Anvil
 from tests.ledger.chain.books import (
@@ -238,7 +238,7 @@ def test_a_submission_that_a_node_contradicts_itself_about_is_not_booked(
     world.chain.mine(CONFIRMATIONS)
     LIES[lie](faulty, outcome.state.transaction or "")
     nonce = world.node.transaction_count(world.address("publisher"))
-    with pytest.raises(ChainError) as caught:
+    with pytest.raises(LyingNodeError) as caught:
         publisher(owing, world, node=node).publish(timeout=timedelta(seconds=30))
     assert "\n" not in str(caught.value)
     assert stands(owing, "publishing") == DUE

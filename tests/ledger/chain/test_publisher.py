@@ -244,7 +244,6 @@ def sent(owing: Ledger, world: World, anvil: Anvil) -> Ledger:
 
 
 def test_what_is_stuck_below_the_base_fee_is_replaced_at_its_nonce(sent: Ledger, world: World, anvil: Anvil) -> None:
-    anvil.drop_all()
     anvil.set_base_fee(20 * GWEI)
     anvil.mine()  # whose base fee the transaction does not pay
     outcome = publisher(sent, world).publish()
@@ -259,6 +258,17 @@ def test_what_is_stuck_below_the_base_fee_is_replaced_at_its_nonce(sent: Ledger,
     assert outcome.state.transaction == second.hash
     assert submissions(world) == [1]
     assert_sound(sent, world)
+
+
+def test_what_the_next_block_would_not_take_is_replaced_though_the_node_keeps_it(
+    sent: Ledger, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.node, "base_fee", lambda: 20 * GWEI)
+    for _ in range(2):
+        publisher(sent, world).step()
+    first, second = tried(sent)
+    assert first.max_fee < 20 * GWEI < second.max_fee
+    assert (first.nonce, first.purpose) == (second.nonce, second.purpose)
 
 
 def test_what_waits_too_long_is_replaced_by_an_eighth_more_each_time(sent: Ledger, world: World, anvil: Anvil) -> None:
