@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from eth_utils.crypto import keccak
 
 from ledger.chain import publications
 from ledger.chain.artifact import artifact
@@ -14,6 +15,7 @@ from ledger.chain.claims import Proof, make_claim
 from ledger.chain.distributors import distributor
 from ledger.chain.node import Node
 from ledger.chain.publisher import Patience, State
+from ledger.chain.reconcile import reconcile
 from ledger.chain.watcher import watch
 from ledger.database import Ledger
 from ledger.errors import LyingNodeError, NodeError, NodeUnreachableError, WrongChainError
@@ -362,4 +364,38 @@ def test_a_revocation_that_the_contract_does_not_know_is_not_booked(
     assert stands(owing, "in_flight") == DUE
     assert watch(owing, world.node, None).revoked == [1]
     assert stands(owing, "payable") == DUE
+    assert_sound(owing, world)
+
+
+# Lies to who reconciles
+
+
+def revoked_in_logs(faulty: FakeRpc, hash: str) -> None:
+    """The logs have a revocation more."""
+
+    def answer(said: list[dict[str, Any]], *_: object) -> Any:
+        (log,) = [log for log in said if log["transactionHash"] == hash]
+        topics = ["0x" + keccak(text="RootRevoked(uint256,bytes32)").hex(), *log["topics"][1:]]
+        return [*said, {**log, "topics": topics, "data": "0x", "logIndex": "0x9"}]
+
+    faulty.changes["eth_getLogs"] = answer
+
+
+STATE_LIES: dict[str, tuple[Callable[[FakeRpc, str], None], set[str]]] = {
+    "all logs left out": (leave_out, {"logs", "published"}),
+    "no root in the contract": (leave_root_out, {"logs"}),
+    "a revocation in the logs alone": (revoked_in_logs, {"logs", "revoked"}),
+}
+
+
+@pytest.mark.parametrize("lie", STATE_LIES)
+def test_what_the_contracts_state_and_logs_do_not_say_alike_is_named(
+    owing: Ledger, world: World, faulty: FakeRpc, node: Node, lie: str
+) -> None:
+    outcome = publisher(owing, world).publish()
+    deceive, expected = STATE_LIES[lie]
+    deceive(faulty, outcome.state.transaction or "")
+    found = reconcile(owing, node).differences
+    assert {one.kind for one in found} == expected
+    assert {one.what for one in found} == {"root 1"}
     assert_sound(owing, world)
