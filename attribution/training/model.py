@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from attribution.training.configuration import TrainingConfiguration
 from attribution.training.errors import ModelError
@@ -39,11 +42,25 @@ def build_model(configuration: TrainingConfiguration, tokenizer: PreTrainedToken
     return model.float().train()
 
 
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Keeps transformers from drawing progress bars of its own over ours."""
+    bars: Any = logging  # transformers does not type its switches
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
 def _load(path: Path, context: int, vocabulary: int) -> nn.Module:
     if not (path / "config.json").is_file():
         raise ModelError(f"{path}: is not a transformers checkpoint: it has no config.json")
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(path, local_files_only=True)
+        with no_bars():
+            model: Any = AutoModelForCausalLM.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(f"{path}: cannot be loaded as a causal language model: {error}") from error
     config = model.config.get_text_config()

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
-from transformers.utils import logging
 
 from attribution.meter import InRunShapley
 from attribution.record import SCORES, RunRecord
@@ -24,7 +23,7 @@ from attribution.training.corpus import Blocks, Corpus, LeakageWatch, objective,
 from attribution.training.errors import ConfigurationError, NothingKeptError, TooLittleTextError
 from attribution.training.keeping import KeepList
 from attribution.training.loop import build_optimizer, run_steps
-from attribution.training.model import build_model
+from attribution.training.model import build_model, no_bars
 from attribution.training.progress import progress_on
 from attribution.training.record_list import RECORDS, RecordListWriter
 from attribution.training.sources import Source, TaskSource
@@ -167,7 +166,7 @@ def _train(
         (scratch / RECORDS).replace(out / RECORDS)
     if record.scores is not None:
         record = replace(record, scores=out / RECORD / SCORES)  # the other goes with the scratch folder
-    with _no_bars():
+    with no_bars():
         model.save_pretrained(out / MODEL)  # type: ignore[operator]  # a transformers model, typed as a module
         tokenizer.save_pretrained(out / MODEL)
     return record
@@ -189,19 +188,6 @@ def _those_of(sources: Sequence[Source], supplied: Sequence[Blocks]) -> tuple[li
 
 def _counts(blocks: Blocks) -> dict[str, Any]:
     return {"records": blocks.records, "tokens": blocks.token_count, "blocks": len(blocks.tokens)}
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keeps transformers from drawing progress bars of its own over ours."""
-    bars: Any = logging  # transformers does not type its switches
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            bars.enable_progress_bar()
 
 
 @contextmanager

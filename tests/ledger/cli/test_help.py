@@ -32,6 +32,7 @@ COMMANDS = {
     "train",
     "import-run",
     "curate",
+    "trace",
     "stake deposit",
     "stake withdraw",
     "settle",

@@ -1,0 +1,184 @@
+"""`ghostledger trace`: which training samples and contributors speak for a text."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import lcm
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attribution.record import RunRecord
+from attribution.training.keeping import KeepList
+from attribution.training.sources import Source
+from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
+from ledger.cli.output import say, say_json, table
+from ledger.cli.progress import advancing
+from ledger.cli.run_data import run_folder, run_record, run_sources
+from ledger.cli.typed import amount
+from ledger.database import Ledger
+from ledger.errors import LedgerError
+from ledger.money import Amount
+from ledger.split import largest_remainder
+
+if TYPE_CHECKING:
+    from attribution.uses.trace import Found, Traced
+
+EXAMPLE = "Example: ghostledger trace runs/monday --text answer.txt --royalty 10.00 EUR"
+
+_SHARE_DECIMALS = 12
+_SHOWN_CHARACTERS = 160
+
+
+class TextError(LedgerError):
+    """The text to trace cannot be read."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}")
+
+
+class FilteredRunError(LedgerError):
+    """The run was trained on what a keep list left, and another list, or none, is given."""
+
+    def __init__(self, needed: str | None, given: str | None) -> None:
+        self.needed, self.given = needed, given
+        wanted = f"on the keep list {needed[:12]}" if needed else "on all its data, not on a keep list"
+        remedy = "leave --keep out" if needed is None else "give it with --keep"
+        super().__init__(f"the run was trained {wanted}: {remedy}" + (f" ({given[:12]} is another)" if given else ""))
+
+
+class NoRoyaltyError(LedgerError):
+    """Nobody's data speaks for the text, so that there is nobody to pay."""
+
+    def __init__(self) -> None:
+        super().__init__("no contributor's data speaks for the text: every total is 0 or less, so there are no shares")
+
+
+def trace(
+    run: Annotated[Path, typer.Argument(help="The folder that train wrote.")],
+    text: Annotated[Path, typer.Option(help="The text to trace: a UTF-8 file.")],
+    keep: Annotated[
+        Path | None, typer.Option(help="The keep list that the run was trained on, where it was on one.")
+    ] = None,
+    royalty: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="AMOUNT ASSET", help="Divide this by the shares, to the last unit."),
+    ] = None,
+    show: Annotated[int, typer.Option(min=0, help="How many samples to show.")] = 10,
+    ledger: LedgerPlace = DEFAULT_LEDGER,
+    as_json: AsJson = False,
+) -> None:
+    """Rank the run's training samples and contributors for a text, by the gradients' dot products.
+
+    At the model's final parameters, without a preconditioner. Only data that is consented to now is read. A
+    contributor's royalty share is its total, where that is above 0; nothing is booked.
+    """
+    from attribution.uses.trace import trace as traced  # loads torch, which few other commands need
+
+    asked = _read(text)
+    record = run_record(run)
+    with Ledger.open(ledger) as books:
+        money = None
+        if royalty is not None:
+            with books.reading() as session:
+                money = amount(session, " ".join(royalty))
+        sources = _kept(record, run_sources(books, record), keep)
+    with advancing(None, "scoring samples") as advance:
+        found = traced(record, run_folder(run), sources, asked, show=show, advance=advance)
+    if money is not None and not found.shares:
+        raise NoRoyaltyError
+    if as_json:
+        say_json(_json(record, found, money))
+    else:
+        _show(found, money)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TextError(path, f"cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise TextError(path, f"byte {error.start} is not UTF-8") from error
+
+
+def _kept(record: RunRecord, sources: list[Source], keep: Path | None) -> list[Source]:
+    needed = (record.details.get("keep") or {}).get("sha256")
+    given = None if keep is None else KeepList.load(keep)
+    hash = None if given is None else given.sha256
+    if needed != hash:
+        raise FilteredRunError(needed, hash)
+    return sources if given is None else [given.of(source) for source in sources]
+
+
+def _divided(shares: dict[str, Fraction], total: int) -> dict[str, int]:
+    """Whole units that sum to `total` exactly."""
+    denominator = lcm(*(share.denominator for share in shares.values()))
+    numerators = {name: int(share * denominator) * total for name, share in shares.items()}
+    return largest_remainder(numerators, denominator, total)
+
+
+def _json(record: RunRecord, found: Traced, money: Amount | None) -> dict[str, Any]:
+    shares = _divided(found.shares, 10**_SHARE_DECIMALS) if found.shares else {}
+    paid = {} if money is None else _divided(found.shares, money.minor)
+    return {
+        "run": record.identity,
+        "tokens": found.tokens,
+        "preconditioner": "identity",
+        "contributors": [
+            {
+                "contributor": name,
+                "samples": found.samples[name],
+                "score": total,
+                "share": _share(shares[name]) if shares else None,
+                "royalty": None if money is None else money.asset.format(paid[name]),
+            }
+            for name, total in _ranked(found)
+        ],
+        "asset": None if money is None else money.asset.code,
+        "top": [_sample(one) for one in found.top],
+        "bottom": [_sample(one) for one in found.bottom],
+    }
+
+
+def _sample(one: Found) -> dict[str, Any]:
+    return {
+        "contributor": one.contributor,
+        "dataset": one.dataset,
+        "record": one.record,
+        "piece": one.piece,
+        "score": one.score,
+        "text": one.text,
+    }
+
+
+def _show(found: Traced, money: Amount | None) -> None:
+    shares = found.shares
+    paid = None if money is None else _divided(shares, money.minor)
+    rows = [
+        [
+            name,
+            f"{found.samples[name]:,}",
+            f"{total:+.6g}",
+            f"{float(shares[name]):.2%}" if shares else "–",
+            *([] if money is None or paid is None else [money.asset.format(paid[name])]),
+        ]
+        for name, total in _ranked(found)
+    ]
+    columns = ["contributor", "samples", "score", "share", *([] if money is None else [f"royalty, {money.asset}"])]
+    table(f"whose data speaks for the text, of {found.tokens:,} tokens", columns, rows, right=set(columns[1:]))
+    for number, one in enumerate(found.top, start=1):
+        place = f"record {one.record} of {one.dataset[:12]}" + (f", piece {one.piece}" if one.piece else "")
+        words = " ".join(one.text.split())[:_SHOWN_CHARACTERS]
+        say(f"{number:>3}  {one.score:+.6g}  {one.contributor}, {place}: {words}")
+
+
+def _ranked(found: Traced) -> list[tuple[str, float]]:
+    return sorted(found.totals.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _share(units: int) -> str:
+    whole, rest = divmod(units, 10**_SHARE_DECIMALS)
+    return f"{whole}.{rest:0{_SHARE_DECIMALS}d}"
