@@ -71,7 +71,7 @@ def book_run(
         key=f"{KIND}:{record.identity}",
         payload=payload(valuation, stored_path),
         parts=parts(valuation),
-        lines=lines(valuation),
+        lines=lines(valuation, valuation.contributors),
     )
     run = Run(
         id=record.identity,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
@@ -49,8 +50,8 @@ class ContributorWorth(_Stated):
     task_values: list[Exact]  # in the order of the tasks, unweighted
 
 
-class Valuation(_Stated):
-    """The valuation entry's payload: totals weighted over tasks, in integers of 1e-12 nat."""
+class Summary(_Stated):
+    """What the valuation entry's payload says: totals weighted over tasks, in integers of 1e-12 nat."""
 
     run: str
     began_at: str
@@ -60,10 +61,15 @@ class Valuation(_Stated):
     objective: str | None
     method: str | None
     tasks: list[TaskWorth]
-    contributors: list[ContributorWorth]
     improvement: Exact
     house: Exact
     gap: Exact
+
+
+class Valuation(Summary):
+    """A whole valuation entry: what its payload says, and what its parts do."""
+
+    contributors: list[ContributorWorth]
 
     @property
     def worth(self) -> Worth:
@@ -71,14 +77,13 @@ class Valuation(_Stated):
         return Worth({part.contributor: part.value for part in self.contributors}, self.house, self.gap)
 
 
-def lines(valuation: Valuation) -> list[Line]:
+def lines(summary: Summary, contributors: Iterable[ContributorWorth]) -> Iterator[Line]:
     """The valuation entry's lines: debit the improvement; credit every contributor, the house and the gap."""
-    return [
-        debit("improvement", NAT, valuation.improvement),
-        *(credit(f"value:{part.contributor}", NAT, part.value) for part in valuation.contributors),
-        credit("house", NAT, valuation.house),
-        credit("gap", NAT, valuation.gap),
-    ]
+    yield debit("improvement", NAT, summary.improvement)
+    for part in contributors:
+        yield credit(f"value:{part.contributor}", NAT, part.value)
+    yield credit("house", NAT, summary.house)
+    yield credit("gap", NAT, summary.gap)
 
 
 def payload(valuation: Valuation, path: str) -> dict[str, Any]:
@@ -94,7 +99,12 @@ def parts(valuation: Valuation) -> list[tuple[str, dict[str, Any]]]:
 
 def read_entry(session: Session, entry: Entry) -> Valuation:
     """The valuation that an entry states. Raises `ValueError` where it states none."""
+    contributors = [json.loads(part.payload) for part in journal.parts_of(session, entry.sequence)]
+    return Valuation(**dict(read_summary(entry)), contributors=contributors)
+
+
+def read_summary(entry: Entry) -> Summary:
+    """What an entry states of a valuation's contributors together. Raises `ValueError` where it states none."""
     stated = json.loads(entry.payload)
     del stated["path"], stated["rows"]
-    contributors = [json.loads(part.payload) for part in journal.parts_of(session, entry.sequence)]
-    return Valuation.model_validate({**stated, "contributors": contributors})
+    return Summary.model_validate(stated)

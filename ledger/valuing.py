@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from sqlmodel import Session, select
@@ -21,13 +22,33 @@ from ledger.groups import members_of
 from ledger.instants import parse_instant
 from ledger.models import Contributor, Dataset
 from ledger.money import NAT_EXPONENT
-from ledger.valuation_entry import ContributorWorth, TaskWorth, Valuation
+from ledger.valuation_entry import ContributorWorth, Summary, TaskWorth, Valuation
 
 _WEIGHT_ROUNDING = 1e-9
 
 
+@dataclass(frozen=True)
+class Valued:
+    """A record's valuation, whose contributors are valued anew each time that they are read: they may be many."""
+
+    summary: Summary
+    _record: RunRecord
+    _data: Mapping[str, Sequence[str]]
+
+    @property
+    def contributors(self) -> Iterator[ContributorWorth]:
+        """What each contributor's data was worth, in the record's order."""
+        return _contributors(self._record, self._data)
+
+
 def value_record(session: Session, record: RunRecord) -> Valuation:
     """The record's valuation, checked against the registry. Raises what `book_run` does about its manifest."""
+    valued = value_lazily(session, record)
+    return Valuation(**dict(valued.summary), contributors=list(valued.contributors))
+
+
+def value_lazily(session: Session, record: RunRecord) -> Valued:
+    """The same, for reading contributors one after the other."""
     run, manifest = record.identity, record.details
     missing = [name for name in record.contributors if session.get(Contributor, name) is None]
     if missing:
@@ -38,26 +59,13 @@ def value_record(session: Session, record: RunRecord) -> Valuation:
     # math.fsum rounds once, whatever the order or the machine: the same record gives the same integers everywhere.
     improvement = _improvement(record)
     house = [Fraction(math.fsum(record.steps.house[:, k])) for k in range(len(record.tasks))]
-    values = [
-        [Fraction(math.fsum(record.steps.values[:, c, k])) for k in range(len(record.tasks))]
-        for c in range(len(record.contributors))
-    ]
-    weights = [Fraction(float(weight)) for weight in record.weights]
-    errors = None if record.standard_errors is None else [[Fraction(e) for e in row] for row in record.standard_errors]
-    contributors = [
-        ContributorWorth(
-            contributor=name,
-            rows=int(record.rows[c]),
-            datasets=data.get(name, []),
-            value=_piconats(_dot(weights, values[c])),
-            standard_error=None if errors is None else _piconats(_dot(weights, errors[c])),
-            task_values=[_piconats(value) for value in values[c]],
-        )
-        for c, name in enumerate(record.contributors)
-    ]
+    weights = _weights(record)
+    value, task_values = 0, [0] * len(record.tasks)
+    for part in _contributors(record, data):
+        value += part.value
+        task_values = [total + one for total, one in zip(task_values, part.task_values, strict=True)]
     tasks = []
     for k, task in enumerate(record.tasks):
-        parts = [part.task_values[k] for part in contributors]
         whole, houses = _piconats(improvement[k]), _piconats(house[k])
         tasks.append(
             TaskWorth(
@@ -66,11 +74,11 @@ def value_record(session: Session, record: RunRecord) -> Valuation:
                 fingerprint=fingerprints.get(task),
                 improvement=whole,
                 house=houses,
-                gap=whole - sum(parts) - houses,
+                gap=whole - task_values[k] - houses,
             )
         )
     whole, houses = _piconats(_dot(weights, improvement)), _piconats(_dot(weights, house))
-    return Valuation(
+    summary = Summary(
         run=run,
         began_at=_instant(record, "began_at", required=True) or "",
         ended_at=_instant(record, "ended_at", required=False),
@@ -79,12 +87,31 @@ def value_record(session: Session, record: RunRecord) -> Valuation:
         objective=_objective(session, record, fingerprints),
         method=str(method["name"]) if isinstance(method, Mapping) and "name" in method else None,
         tasks=tasks,
-        contributors=contributors,
         improvement=whole,
         house=houses,
         # The gap takes the rest, rounding included, so that the entry balances exactly.
-        gap=whole - sum(part.value for part in contributors) - houses,
+        gap=whole - value - houses,
     )
+    return Valued(summary, record, data)
+
+
+def _contributors(record: RunRecord, data: Mapping[str, Sequence[str]]) -> Iterator[ContributorWorth]:
+    weights, sampled = _weights(record), record.standard_errors
+    for c, name in enumerate(record.contributors):
+        values = [Fraction(math.fsum(record.steps.values[:, c, k])) for k in range(len(record.tasks))]
+        errors = None if sampled is None else [Fraction(e) for e in sampled[c]]
+        yield ContributorWorth(
+            contributor=name,
+            rows=int(record.rows[c]),
+            datasets=list(data.get(name, ())),
+            value=_piconats(_dot(weights, values)),
+            standard_error=None if errors is None else _piconats(_dot(weights, errors)),
+            task_values=[_piconats(value) for value in values],
+        )
+
+
+def _weights(record: RunRecord) -> list[Fraction]:
+    return [Fraction(float(weight)) for weight in record.weights]
 
 
 def _improvement(record: RunRecord) -> list[Fraction]:
@@ -120,7 +147,7 @@ def _instant(record: RunRecord, key: str, *, required: bool) -> str | None:
         raise ManifestError(record.identity, key, f"holds {stated!r}, which is no date and time with offset") from error
 
 
-def _data(session: Session, record: RunRecord) -> dict[str, list[str]]:
+def _data(session: Session, record: RunRecord) -> Mapping[str, list[str]]:
     stated = record.details.get("data") or {}
     run = record.identity
     if not isinstance(stated, Mapping):
@@ -138,7 +165,7 @@ def _data(session: Session, record: RunRecord) -> dict[str, list[str]]:
             found = session.exec(select(Dataset).where(Dataset.fingerprint == fingerprint)).first()
             if found is None or found.contributor not in (contributor, *members_of(session, contributor)):
                 raise ForeignDataError(run, contributor, fingerprint, found.contributor if found else None)
-    return {contributor: list(fingerprints) for contributor, fingerprints in stated.items()}
+    return stated
 
 
 def _objective_fingerprints(record: RunRecord) -> dict[str, str]:

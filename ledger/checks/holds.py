@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 from collections.abc import Iterable, Iterator
-from itertools import chain, groupby, zip_longest
+from itertools import chain, groupby
 from typing import Any
 
 import sqlalchemy as sa
@@ -59,16 +60,16 @@ def hold_faults(session: Session) -> Iterator[Fault]:
 
 
 def _statement_faults(session: Session) -> Iterator[Fault]:
-    holds, changes = InStep(_numbered_holds(session)), InStep(_all_changes(session))
+    holds, changes, count = InStep(_all_holds(session)), InStep(_all_changes(session)), itertools.count(1)
     told = (stream(session, _telling(table, "holds", "hold_changes")) for table in (Entry, Part))
     for entry, texts in groupby(heapq.merge(*told, key=_place), key=lambda row: row[0]):
         yield from map(_stray, chain(holds.before(entry), changes.before(entry)))
         payloads = Spool(payload for _, _, payload in texts)
-        made = (hold for payload in payloads for hold in _said(payload, "holds"))
+        made = ((next(count), hold) for payload in payloads for hold in _said(payload, "holds"))
         yield from _differences(entry, "hold", made, holds.of(entry))
         numbered = enumerate(step for payload in payloads for step in _said(payload, "hold_changes"))
-        steps = (step for _, _, step in ordered((_hold_number(step), place, step) for place, step in numbered))
-        yield from _differences(entry, "change of a hold", steps, changes.of(entry))
+        steps = ((number, step) for number, _, step in ordered((_hold_number(s), place, s) for place, s in numbered))
+        yield from _differences(entry, "change of hold", steps, changes.of(entry))
     yield from map(_stray, chain(holds.before(None), changes.before(None)))
 
 
@@ -83,14 +84,13 @@ def _place(row: Any) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def _numbered_holds(session: Session) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
-    """Every hold: its entry, its number, its amount as stored, and what its entry should say. Numbers count from 1."""
+def _all_holds(session: Session) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
+    """Every hold: its entry, its number, its amount as stored, and what its entry should say."""
     names = ("purpose", "account", "origin", "destination", "commodity", "release_at", "expires_at")
     columns: Any = (Hold.entry, Hold.id, as_stored(Hold.amount), *(getattr(Hold, name) for name in names))
     rows = stream(session, select(*columns).order_by(col(Hold.entry), col(Hold.id)))
-    for place, (entry, number, amount, *others) in enumerate(rows, start=1):
-        said = dict(zip(names, others, strict=True))
-        yield entry, number, amount, said if number == place else {**said, "number": number}
+    for entry, number, amount, *others in rows:
+        yield entry, number, amount, dict(zip(names, others, strict=True))
 
 
 def _all_changes(session: Session) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
@@ -104,21 +104,32 @@ def _all_changes(session: Session) -> Iterator[tuple[int, int, Any, dict[str, An
         yield entry, number, amount, {"hold": number, "change": change, "account": account, "commodity": commodity}
 
 
-def _differences(entry: int, what: str, said: Iterable[dict[str, Any]], rows: Iterable[Any]) -> Iterator[Fault]:
-    for wanted, row in zip_longest(said, rows):
-        if row is None:
-            yield Fault(STATED, f"entry {entry}: states a {what} of {wanted.get('amount')}, whose row is missing")
-        elif wanted is None:
+def _differences(
+    entry: int, what: str, said: Iterable[tuple[int, dict[str, Any]]], rows: Iterable[Any]
+) -> Iterator[Fault]:
+    """Where rows are not what is said of the same numbers; both come in that order, so that one fault stays one."""
+    rest = iter(rows)
+    row = next(rest, None)
+    for number, wanted in said:
+        while row is not None and row[1] < number:
             yield _stray(row)
-        else:
-            _, number, amount, found = row
-            try:
-                found["amount"] = str(decode(amount))
-            except StoredAmountError as error:
-                yield Fault(STATED, f"{what} {number}: {error}")
-                continue
-            for difference in differences(found, {name: wanted[name] for name in wanted if name != "to"}):
-                yield Fault(STATED, f"{what} {number}: the row and its entry {entry} differ: {difference}")
+            row = next(rest, None)
+        if row is None or row[1] != number:
+            yield Fault(
+                STATED, f"entry {entry}: states {what} {number} of {wanted.get('amount')}, whose row is missing"
+            )
+            continue
+        _, _, amount, found = row
+        row = next(rest, None)
+        try:
+            found["amount"] = str(decode(amount))
+        except StoredAmountError as error:
+            yield Fault(STATED, f"{what} {number}: {error}")
+            continue
+        for difference in differences(found, {name: wanted[name] for name in wanted if name != "to"}):
+            yield Fault(STATED, f"{what} {number}: the row and its entry {entry} differ: {difference}")
+    if row is not None:
+        yield from map(_stray, chain([row], rest))
 
 
 def _stray(row: Any) -> Fault:

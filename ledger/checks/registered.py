@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlmodel import Session, col, func, select
 
 from ledger.checks.fault import Fault, differences, stated
+from ledger.checks.streams import InStep, stream
 from ledger.errors import StoredAmountError
 from ledger.fingerprint import hasher
 from ledger.models import (
@@ -105,21 +106,27 @@ def _name_faults(session: Session) -> Iterator[Fault]:
 
 
 def _record_faults(session: Session) -> Iterator[Fault]:
-    datasets = {row.id: row for row in session.exec(select(Dataset))}
-    digests = {id: hasher(row.record_count) for id, row in datasets.items()}
-    counts = dict.fromkeys(datasets, 0)
-    columns = select(DatasetRecord.dataset, DatasetRecord.hash, DatasetRecord.copies).order_by(col(DatasetRecord.hash))
-    for dataset, hash, copies in session.exec(columns.execution_options(yield_per=10_000)):
-        if dataset not in datasets:
-            yield Fault(RECORDS, f"a record belongs to dataset number {dataset}, which does not exist")
-        elif not isinstance(hash, bytes) or not isinstance(copies, int):
-            yield Fault(RECORDS, f"dataset {datasets[dataset].fingerprint}: a record's row is damaged")
-        else:
-            digests[dataset].update(hash * copies)
-            counts[dataset] += copies
-    for id, row in datasets.items():
-        if counts[id] != row.record_count:
-            detail = f"dataset {row.fingerprint}: holds {counts[id]} record hashes, not {row.record_count}"
-            yield Fault(RECORDS, detail)
-        elif digests[id].hexdigest() != row.fingerprint:
-            yield Fault(RECORDS, f"dataset {row.fingerprint}: its record hashes have another fingerprint")
+    columns: Any = (DatasetRecord.dataset, DatasetRecord.hash, DatasetRecord.copies)
+    ordered = (col(DatasetRecord.dataset), col(DatasetRecord.hash))
+    records = InStep(stream(session, select(*columns).order_by(*ordered)))
+    datasets = select(Dataset.id, Dataset.fingerprint, Dataset.record_count).order_by(col(Dataset.id))
+    for id, fingerprint, record_count in stream(session, datasets):
+        yield from _stray_faults(records.before(id))
+        digest, count, damaged = hasher(record_count), 0, False
+        for _, hash, copies in records.of(id):
+            if isinstance(hash, bytes) and isinstance(copies, int):
+                digest.update(hash * copies)
+                count += copies
+            elif not damaged:
+                damaged = True
+                yield Fault(RECORDS, f"dataset {fingerprint}: a record's row is damaged")
+        if count != record_count:
+            yield Fault(RECORDS, f"dataset {fingerprint}: holds {count} record hashes, not {record_count}")
+        elif digest.hexdigest() != fingerprint:
+            yield Fault(RECORDS, f"dataset {fingerprint}: its record hashes have another fingerprint")
+    yield from _stray_faults(records.before(None))
+
+
+def _stray_faults(records: Iterable[Any]) -> Iterator[Fault]:
+    for dataset, *_ in records:
+        yield Fault(RECORDS, f"a record belongs to dataset number {dataset}, which does not exist")

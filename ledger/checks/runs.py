@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -10,14 +11,15 @@ from sqlmodel import Session, col, select
 
 from attribution.errors import RecordError
 from attribution.record import RunRecord
+from ledger import journal
 from ledger import valuation as valuations
 from ledger.axioms import check_axioms
-from ledger.checks.fault import Fault, differences, line_faults, stated
+from ledger.checks.fault import Fault, differences, line_faults, stated, stated_in
 from ledger.errors import LedgerError, StoredAmountError
 from ledger.exact_integer import decode
 from ledger.models import Entry, Run
-from ledger.valuation_entry import Valuation, lines, read_entry
-from ledger.valuing import value_record
+from ledger.valuation_entry import Summary, lines, read_summary
+from ledger.valuing import Valued, value_lazily
 
 ROWS, RECORD, AXIOMS, VALUES = "runs", "run records", "axioms", "valuations"
 RUN_CLAIMS = {
@@ -61,12 +63,13 @@ def _one(session: Session, row: _Stored) -> Iterator[Fault]:
     if entry is None or entry.kind != valuations.KIND or entry.subject != row.id:
         yield Fault(ROWS, f"{name}: entry {row.entry} is not its valuation entry")
         return
+    said = stated(entry) or {}
     try:
-        valuation = read_entry(session, entry)
+        summary = read_summary(entry)
     except (ValueError, KeyError, TypeError, AttributeError):
         yield Fault(ROWS, f"{name}: entry {row.entry} states no valuation")
         return
-    yield from _row_faults(name, row, valuation, stated(entry) or {})
+    yield from _row_faults(name, row, summary, said)
     path = valuations.located(session, row.path)
     try:
         record = RunRecord.load(path)
@@ -80,16 +83,38 @@ def _one(session: Session, row: _Stored) -> Iterator[Fault]:
         if not finding.ok:
             yield Fault(AXIOMS, f"{name}: {finding.axiom}: {finding.detail}")
     try:
-        recomputed = value_record(session, record)
+        recomputed = value_lazily(session, record)
     except LedgerError as error:
         yield Fault(VALUES, f"{name}: cannot be valued again: {error}")
         return
-    for difference in differences(valuation.model_dump(mode="json"), recomputed.model_dump(mode="json")):
-        yield Fault(VALUES, f"{name}: entry {row.entry} and the record differ: {difference}")
-    yield from line_faults(session, VALUES, name, row.entry, lines(recomputed))
+    yield from _difference_faults(session, name, row.entry, summary, recomputed)
+    yield from line_faults(session, VALUES, name, row.entry, lines(recomputed.summary, recomputed.contributors))
+    counted = int(record.rows.sum())
+    if said.get("rows") != counted:
+        yield Fault(ROWS, f"{name}: its entry counts {said.get('rows')} rows, its contributors {counted}")
 
 
-def _row_faults(name: str, row: _Stored, valuation: Valuation, said: dict[str, Any]) -> Iterator[Fault]:
+def _difference_faults(
+    session: Session, name: str, entry: int, summary: Summary, recomputed: Valued
+) -> Iterator[Fault]:
+    """Where what an entry states, of all contributors and of each, is not what the record gives."""
+
+    def fault(difference: str) -> Fault:
+        return Fault(VALUES, f"{name}: entry {entry} and the record differ: {difference}")
+
+    plain = summary.model_dump(mode="json"), recomputed.summary.model_dump(mode="json")
+    yield from map(fault, differences(*plain))
+    for part, right in zip_longest(journal.part_texts(session, entry), recomputed.contributors):
+        found = {} if part is None else stated_in(part[1])
+        wanted = {} if right is None else right.model_dump(mode="json")
+        who = wanted.get("contributor") or (part and part[0])
+        if found is None:
+            yield fault(f"contributor {who!r}: its part is no JSON object")
+        else:
+            yield from (fault(f"contributors of {who!r}: {inner}") for inner in differences(found, wanted))
+
+
+def _row_faults(name: str, row: _Stored, valuation: Summary, said: dict[str, Any]) -> Iterator[Fault]:
     for column in ("began_at", "ended_at", "complete", "objective"):
         if getattr(row, column) != getattr(valuation, column):
             yield Fault(ROWS, f"{name}: {column} is {getattr(row, column)!r}, not {getattr(valuation, column)!r}")
@@ -103,8 +128,5 @@ def _row_faults(name: str, row: _Stored, valuation: Valuation, said: dict[str, A
             yield Fault(ROWS, f"{name}: {column} is {amount}, not {getattr(valuation, column)}")
     if row.id != valuation.run:
         yield Fault(ROWS, f"{name}: its entry values run {valuation.run}")
-    rows = sum(part.rows for part in valuation.contributors)
-    if said.get("rows") != rows:
-        yield Fault(ROWS, f"{name}: its entry counts {said.get('rows')} rows, its contributors {rows}")
     if row.path != said.get("path"):
         yield Fault(ROWS, f"{name}: path is {row.path!r}, not {said.get('path')!r}")

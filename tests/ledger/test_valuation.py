@@ -85,7 +85,7 @@ def test_improvement_is_always_values_plus_house_plus_gap(
         found = value_record(session, record)
     assert abs(found.improvement - float(record.improvement @ record.weights) * NAT) <= 100
     assert found.improvement == sum(part.value for part in found.contributors) + found.house + found.gap
-    assert imbalance(lines(found)) == {}
+    assert imbalance(lines(found, found.contributors)) == {}
     for k, task in enumerate(found.tasks):
         assert task.improvement == sum(part.task_values[k] for part in found.contributors) + task.house + task.gap
     weighted = record.values @ record.weights

@@ -42,7 +42,7 @@ NAMED: dict[str, tuple[str, str]] = {
     ),
     "settled_runs": ("settlements", "entry {settlement}"),
     "holds": ("holds", "hold {id}"),
-    "holds.id": ("holds", "entry {entry} differ: number is"),
+    "holds.id": ("holds", "entry {entry}: states hold {id} of"),
     "holds.entry": ("holds", "hold {id}: entry"),
     "hold_changes": ("holds", "entry {entry}"),
     **dict.fromkeys(

@@ -134,7 +134,7 @@ WRITERS: list[tuple[Callable[[Session, pytest.MonkeyPatch], None], str, str]] = 
     (_below_the_floor, "account balances", "escrow holds -5 EUR, its floor is 0"),
     (_on_a_closed_account, "frozen and closed accounts", "payable:alice in USD"),
     (_from_holds_unsaid, "accounts of holds", "adds -5 EUR to disputed:bob, its holds there 0"),
-    (_a_hold_without_a_row, "holds", "states a hold of 3, whose row is missing"),
+    (_a_hold_without_a_row, "holds", " of 3, whose row is missing"),
     (_released_early, "courses of holds", "and it is kept until 2027-06-01"),
     (_sent_elsewhere_unsaid, "changes of holds", "payable:heir"),
     (_more_than_is_left, "courses of holds", "-1 of 100 are left"),
