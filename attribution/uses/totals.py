@@ -12,7 +12,7 @@ import pyarrow as pa
 
 Row = tuple[Any, ...]
 
-_CACHE_KIBIBYTES = 32 * 1024
+_CACHE_KIBIBYTES = 8 * 1024
 _CHUNK = 1 << 10
 
 
@@ -28,8 +28,9 @@ class Totals:
         self._db.execute(f"CREATE TABLE raw (who INTEGER, sample, times INTEGER{sums})")
         self._db.execute(
             "CREATE TABLE unit (id INTEGER PRIMARY KEY, who INTEGER, dataset INTEGER, sample, size INTEGER, "
-            f"scored INTEGER, score REAL, density REAL, keep INTEGER DEFAULT 1{sums})"
+            f"scored INTEGER, score REAL, density REAL{sums})"
         )
+        self._dropped: tuple[str, Row] = ("0", ())  # a condition on units, and its parameters
 
     @classmethod
     @contextmanager
@@ -56,16 +57,16 @@ class Totals:
     def add_units(self, rows: Iterable[Row]) -> None:
         """Add units: who, dataset, sample, size, scored, score, and each task's score; None where there is none."""
         names = "".join(f", t{i}" for i in range(self._tasks))
+        values = "".join(f", ?{7 + i}" for i in range(self._tasks))
         self._db.executemany(
-            f"INSERT INTO unit (who, dataset, sample, size, scored, score{names}) "
-            f"VALUES (?, ?, ?, ?, ?, ?{', ?' * self._tasks})",
+            f"INSERT INTO unit (who, dataset, sample, size, scored, score, density{names}) "
+            f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6 / nullif(?5, 0){values})",
             rows,
         )
-        self._db.execute("UPDATE unit SET density = score / scored WHERE scored > 0")
 
     def drop_below(self, least: float) -> None:
         """Drop every unit with a score below this."""
-        self._db.execute("UPDATE unit SET keep = 0 WHERE score < ?", (least,))
+        self._dropped = ("score < ?", (least,))
 
     def drop_share(self, share: float) -> None:
         """Drop the units that score least by size, as long as they are at most this share of the size of all."""
@@ -78,7 +79,12 @@ class Totals:
                 break
             room, last = room - size, (density, number)
         if last is not None:
-            self._db.execute("UPDATE unit SET keep = 0 WHERE (density, id) <= (?, ?)", last)
+            self._dropped = ("(density, id) <= (?, ?)", last)
+
+    @property
+    def _keep(self) -> str:
+        # Asked anew each time: an update would hold the numbers of all that it changes in memory.
+        return f"coalesce(NOT ({self._dropped[0]}), 1)"
 
     def by_contributor(self) -> Iterator[Row]:
         """Of each contributor who has units: who, then by kept (0, 1) how many units and what they sum to.
@@ -87,25 +93,27 @@ class Totals:
         """
         sums = "".join(f", total(t{i})" for i in range(self._tasks))
         return self._rows(
-            "SELECT who, keep, count(*), count(*) - count(score), sum(size), total(score), "
-            f"total(max(score, 0)), total(min(score, 0)){sums} FROM unit GROUP BY who, keep ORDER BY who, keep"
+            f"SELECT who, {self._keep}, count(*), count(*) - count(score), sum(size), total(score), "
+            f"total(max(score, 0)), total(min(score, 0)){sums} FROM unit GROUP BY 1, 2 ORDER BY 1, 2",
+            self._dropped[1],
         )
 
     def units(self) -> Iterator[Row]:
         """Who, dataset, sample, size, scored, score and keep of each unit, in the order in which they were added."""
-        return self._rows("SELECT who, dataset, sample, size, scored, score, keep FROM unit ORDER BY id")
+        columns = f"who, dataset, sample, size, scored, score, {self._keep}"
+        return self._rows(f"SELECT {columns} FROM unit ORDER BY id", self._dropped[1])
 
     def extremes(self, count: int, *, worst: bool) -> Sequence[Row]:
         """The `count` units that score least, or most, by size: as `units`, and the score by size."""
         order = "density, id" if worst else "density DESC, id"
         return self._db.execute(
-            "SELECT who, dataset, sample, size, scored, score, keep, density FROM unit WHERE density IS NOT NULL "
-            f"ORDER BY {order} LIMIT ?",
-            (count,),
+            f"SELECT who, dataset, sample, size, scored, score, {self._keep}, density FROM unit "
+            f"WHERE density IS NOT NULL ORDER BY {order} LIMIT ?",
+            (*self._dropped[1], count),
         ).fetchall()
 
-    def _rows(self, query: str) -> Iterator[Row]:
-        cursor = self._db.execute(query)
+    def _rows(self, query: str, parameters: Row = ()) -> Iterator[Row]:
+        cursor = self._db.execute(query, parameters)
         while rows := cursor.fetchmany(_CHUNK):
             yield from rows
 

@@ -192,6 +192,7 @@ SCORES = [
     [
         (Rule(), {"b"}),
         (Rule(below=0.2), {"b", "c"}),
+        (Rule(below=0.125), {"b"}),  # which is what c scores
         (Rule(below=-2.0), set()),
         (Rule(task="one"), {"b", "d"}),
         (Rule(task="two"), {"a", "c"}),
