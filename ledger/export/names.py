@@ -30,7 +30,6 @@ ROOTS: Mapping[str, str] = {
     "stopped": "Liabilities",
     "disputed": "Liabilities",
     "publishing": "Liabilities",
-    "publishing": "Liabilities",
     "in_flight": "Liabilities",
     "stake": "Liabilities",
     "withheld": "Liabilities",
