@@ -257,7 +257,7 @@ def _writing(path: Path) -> Iterator[None]:
 @contextmanager
 def _reading(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             stated = json.loads((file.schema_arrow.metadata or {})[_METADATA])
             yield file, {"contributors": stated["contributors"], "tasks": stated["tasks"]}
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:

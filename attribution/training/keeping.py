@@ -51,7 +51,7 @@ class KeepList:
         """Read a keep list. Raises `KeepListError` for a file that is none."""
         try:
             sha256 = file_sha256(path)
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, pre_buffer=False) as file:
                 stated = json.loads((file.schema_arrow.metadata or {})[_METADATA])
                 if stated["format"] != FORMAT:
                     raise KeepListError(path, f"is of format {stated['format']!r}, not {FORMAT!r}")

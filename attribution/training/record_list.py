@@ -79,7 +79,7 @@ class RecordListWriter:
 def read_record_list(path: Path) -> Iterator[tuple[str, str, int, int]]:
     """Contributor, dataset, record and tokens of each row. Raises `RecordError` for a file that is no such list."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             if (file.schema_arrow.metadata or {}).get(b"ghostledger") != b"ghostledger-records/1":
                 raise RecordError(f"{path}: is no list of records")
             for batch in file.iter_batches(batch_size=ROWS):

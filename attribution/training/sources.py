@@ -231,7 +231,7 @@ def _json_lines_records(path: Path, text_field: str, encoding: str) -> Iterator[
 
 def _parquet_records(path: Path, text_field: str) -> Iterator[str]:
     try:
-        with pq.ParquetFile(path) as table:
+        with pq.ParquetFile(path, pre_buffer=False) as table:
             names = table.schema_arrow.names
             if text_field not in names:
                 raise SourceError(path, f"has no column {text_field!r}, only {', '.join(map(repr, names))}")

@@ -46,6 +46,7 @@ from attribution.uses.errors import MissingFromRunError, QueryError, UseError
 Loss = Callable[[nn.Module, Tensor], Tensor]
 
 _ENCODE_RECORDS = 256
+_WINDOW = 64  # batches that are held, to put samples of one length together
 _ROUNDING = 1e4  # units of rounding by which rows may miss what the whole gradient comes to
 
 
@@ -190,9 +191,12 @@ def trace(
     ranking, samples = _Ranking(show), _samples(sources, tokenizer, context)
     with Tracer(model) as tracer:
         directions = tracer.gradient([torch.tensor(piece) for piece in pieces], 1 / predicted).unsqueeze(0)
-        while batch := list(islice(samples, rows)):
-            ranking.add(batch, tracer.scores(_filled_up(batch, context), directions)[:, 0])
-            advance(len(batch))
+        while window := list(islice(samples, _WINDOW * rows)):
+            window.sort(key=lambda sample: len(sample.tokens))  # so that little is filled up
+            for start in range(0, len(window), rows):
+                batch = window[start : start + rows]
+                ranking.add(batch, tracer.scores(_filled_up(batch, context), directions)[:, 0])
+                advance(len(batch))
     if not ranking.counts:
         raise UseError("there is no data to rank: the run's datasets are not at hand")
     top, bottom = ([one.found(tokenizer) for one in ranked] for ranked in ranking.ends())

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from attribution.record import RunRecord, Steps
-from attribution.scores import ScoreWriter
+from attribution.scores import ScoreWriter, read_scores
 from attribution.training import Source, TaskSource, TrainingConfiguration, train
 from attribution.training.errors import KeepListError, NothingKeptError
 from attribution.training.keeping import KeepList, keep_schema
@@ -251,3 +251,13 @@ def test_memory_does_not_grow_with_the_samples(tmp_path: Path) -> None:
         tracemalloc.stop()
         assert sum(c.dropped.units for c in found.contributors) == int(0.3 * count)
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_scores_are_read_without_the_file_in_memory(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    with ScoreWriter(tmp_path / "s.parquet", ["ann"], ["one"]) as writer:
+        for step in range(25):
+            writer.add(step, np.arange(40_000), np.zeros(40_000, dtype=int), draw.normal(size=(40_000, 1)))
+    before = pa.total_allocated_bytes()
+    peak = max(pa.total_allocated_bytes() - before for _ in read_scores(tmp_path / "s.parquet"))
+    assert peak < 0.75 * (tmp_path / "s.parquet").stat().st_size
