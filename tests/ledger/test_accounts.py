@@ -34,7 +34,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 
 def test_what_is_set_aside_lies_on_the_credit_side_and_never_below_nothing() -> None:
     pending = {name: kind for name, kind in KINDS.items() if kind.pending}
-    assert set(pending) == {"holdback", "vesting", "stopped", "disputed", "house_disputed", "in_flight"}
+    assert set(pending) == {"holdback", "vesting", "stopped", "disputed", "house_disputed", "publishing", "in_flight"}
     assert {(kind.normal_side, kind.floor) for kind in pending.values()} == {("credit", 0)}
 
 

@@ -114,9 +114,7 @@ def test_a_signer_that_refuses_is_quoted(fake: FakeRpc) -> None:
         raise RpcError(code=-32000, message="Request denied")
 
     fake.answers["eth_signTransaction"] = refuse
-    with pytest.raises(
-        ExternalSignerError, match=r"signer at http://127\.0\.0\.1:\d+ did not sign: .*Request denied"
-    ):
+    with pytest.raises(ExternalSignerError, match=r"signer at http://127\.0\.0\.1:\d+ did not sign: .*Request denied"):
         ExternalSigner(fake.url, ALICE.address).sign_transaction(TRANSACTION)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,8 @@ from ledger.chain.reconcile import reconcile
 from ledger.chain.watcher import watch
 from ledger.database import Ledger
 from ledger.models import ChainClaim, PublicationEnd, Receipt
+from tests.ledger.chain import anvil as chains
+from tests.ledger.chain import world as worlds
 from tests.ledger.chain.anvil import Anvil
 from tests.ledger.chain.books import (
     CONFIRMATIONS,
@@ -27,6 +30,18 @@ from tests.ledger.chain.books import (
     tried,
 )
 from tests.ledger.chain.world import World
+
+
+@pytest.fixture
+def running_anvil() -> Iterator[Anvil]:
+    """A chain for each test: what many tests before left behind has made reorganisations lose contracts."""
+    with chains.running() as started:
+        yield started
+
+
+@pytest.fixture
+def anvil_world(running_anvil: Anvil) -> World:
+    return worlds.made(running_anvil)
 
 
 def seen(books: Ledger) -> list[Receipt]:
