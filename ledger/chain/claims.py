@@ -155,19 +155,28 @@ def make_claim(
     fee_cap: int,
     looks: int = LOOKS,
     wait: Callable[[], object] = pause,
+    sent: Callable[[str], object] = lambda hash: None,
 ) -> Made:
     """Claim for accounts, and wait until that is mined: one or many, each paid to itself, whoever signs.
 
     With `to`, the signer's own tokens go to another address; with `permitted`, those of whoever signed that. It can be
-    asked for again: what was paid is not paid twice. Raises `ClaimError`; `RevertedError` where the contract refuses,
-    before anything is sent; `WrongChainError`, `WrongContractError`, `FeeCapError`; `NotMinedError` after so many
-    looks, `TransactionRevertedError`, and `NodeError`s.
+    asked for again: what was paid is not paid twice. `sent` is told the transaction's hash before it is sent. Raises
+    `ClaimError`; `RevertedError` where the contract refuses, before anything is sent; `WrongChainError`,
+    `WrongContractError`, `FeeCapError`; `NotMinedError` after so many looks, `TransactionRevertedError`, `NodeError`s.
     """
     contract.assert_code(contract.chain_id)
     data = _call(contract, signer.address, proofs, to, permitted)
     planned = sending.cost(contract.node, signer.address, contract.address, data, fee_cap=fee_cap)
     receipt = sending.send(
-        contract.node, signer, contract.chain_id, contract.address, data, planned=planned, looks=looks, wait=wait
+        contract.node,
+        signer,
+        contract.chain_id,
+        contract.address,
+        data,
+        planned=planned,
+        looks=looks,
+        wait=wait,
+        sent=sent,
     )
     events = contract.events_of(receipt)
     paid = [event for event in events if isinstance(event, Claimed)]

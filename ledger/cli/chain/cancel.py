@@ -19,7 +19,7 @@ from ledger.cli.chain.options import (
     gwei,
     node_at,
     signer_of,
-    told,
+    teller,
 )
 from ledger.cli.chain.publish import asset_of, progress, show_outcome
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
@@ -52,8 +52,8 @@ def cancel(
 
     cap, node = gwei(fee_cap), node_at(rpc)
     by = signer_of(keystore, password_file, signer, signer_address)
-    with Ledger.open(ledger) as books, told() as tell:
-        publisher = Publisher(books, node, by, distributor, fee_cap=cap, progress=progress(tell))
+    with Ledger.open(ledger) as books:
+        publisher = Publisher(books, node, by, distributor, fee_cap=cap, progress=progress(teller()))
         with books.reading() as session:
             asset = asset_of(session, publisher.distributor.asset)
         outcome = publisher.cancel(reason, timeout=None if timeout is None else timedelta(seconds=timeout))

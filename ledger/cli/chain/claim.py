@@ -22,7 +22,7 @@ from ledger.cli.chain.options import (
     signer_of,
 )
 from ledger.cli.options import AsJson
-from ledger.cli.output import say, say_json
+from ledger.cli.output import say, say_json, warn
 from ledger.errors import ClaimError
 
 EXAMPLE = "Example: ghostledger chain claim alice.claim.json --rpc http://127.0.0.1:8545 --keystore any-key.json"
@@ -74,7 +74,15 @@ def claim(
             f"coin ({found.gas:,} gas); nothing was signed"
         )
         return
-    made = claims.make_claim(contract, by, shown, to=to, permitted=permitted, fee_cap=cap)
+    made = claims.make_claim(
+        contract,
+        by,
+        shown,
+        to=to,
+        permitted=permitted,
+        fee_cap=cap,
+        sent=lambda hash: warn(f"sending {hash}, and waiting until it is mined"),
+    )
     if as_json:
         paid = [{"account": p.account, "to": p.to, "amount": format_units(p.amount, decimals)} for p in made.paid]
         refused = [one.account for one in made.refused]

@@ -68,13 +68,17 @@ def deploy(
     from ledger.chain import deployment
     from ledger.chain.deployment import Roles
 
+    given = _named(token, owner, publisher, guardian)
+    if at is not None and (dry_run or any(given.values())):
+        extra = [name for name, value in {**given, "--dry-run": dry_run or None}.items() if value]
+        raise typer.BadParameter(f"--at registers what is there, as it is: leave out {', '.join(extra)}")
     node, cap = node_at(rpc), gwei(fee_cap)
     with Ledger.open(ledger) as books:
         with books.reading() as session:
             known = session.get(Commodity, asset)
         money = Asset.named(asset, known.exponent if known and exponent is None else exponent)
         if at is None:
-            missing = [name for name, given in _named(token, owner, publisher, guardian).items() if given is None]
+            missing = [name for name, value in given.items() if value is None]
             if missing:
                 raise typer.BadParameter(f"give {', '.join(missing)}, or --at ADDRESS of one that is there")
             roles = Roles(str(owner), str(publisher), str(guardian))

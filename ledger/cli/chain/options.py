@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,8 +102,7 @@ def coins(wei: int) -> str:
     return f"{Decimal(wei).scaleb(-18):f}".rstrip("0").rstrip(".") or "0"
 
 
-@contextmanager
-def told() -> Iterator[Callable[[str], None]]:
+def teller() -> Callable[[str], None]:
     """Something to tell how far a wait is, which says each thing once, on standard error."""
     last = ""
 
@@ -114,4 +112,4 @@ def told() -> Iterator[Callable[[str], None]]:
             warn(line)
             last = line
 
-    yield tell
+    return tell

@@ -23,7 +23,7 @@ from ledger.cli.chain.options import (
     gwei,
     node_at,
     signer_of,
-    told,
+    teller,
 )
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
 from ledger.cli.output import say, say_json, table
@@ -72,8 +72,8 @@ def publish(
 
     cap, node = gwei(fee_cap), node_at(rpc)
     by = signer_of(keystore, password_file, signer, signer_address)
-    with Ledger.open(ledger) as books, told() as tell:
-        publisher = Publisher(books, node, by, distributor, fee_cap=cap, progress=progress(tell))
+    with Ledger.open(ledger) as books:
+        publisher = Publisher(books, node, by, distributor, fee_cap=cap, progress=progress(teller()))
         with books.reading() as session:
             asset = asset_of(session, publisher.distributor.asset)
         if dry_run:

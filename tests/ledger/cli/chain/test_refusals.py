@@ -44,6 +44,8 @@ SIGNING = "--keystore publisher.keystore --password-file password"
         ("chain key publisher.keystore --password-file password", "there is a file already"),
         ("chain key new.keystore --password-file empty", "an empty password"),
         ("chain deploy DUSD", "--token, --owner, --publisher, --guardian"),
+        ("chain deploy DUSD --at PUBLISHER --dry-run", "leave out --dry-run"),
+        ("chain deploy DUSD --at PUBLISHER --owner PUBLISHER", "leave out --owner"),
         ("chain deploy EUR --at 0x0000000000000000000000000000000000000001", "no contract at this address"),
         ("chain deploy DUSD --at 0x52908400098527886e0f7030069857d2e4169ee7", "checksum"),
         ("chain proof", "--folder"),
