@@ -135,9 +135,7 @@ def _settle_on_chain(books: Ledger, chain: DemoChain, funded: int, out: Console)
     said = " + ".join(f"{ASSET.format(amount)} {kind.replace('_', ' ')}" for kind, amount in parts.items())
     return [
         Check("chain", came.reconciliation.ok, differences or f"ledger and chain agree: {compared}"),
-        Check(
-            "claims", sum(parts.values()) == funded, f"what the run's improvement was paid with is all there: {said}"
-        ),
+        Check("pool", sum(parts.values()) == funded, f"what the improvement was paid with is on the chain: {said}"),
     ]
 
 
