@@ -17,9 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fidelity.training import Case
-
-Job = tuple[Case, dict[str, Any]]
+Job = tuple[Any, dict[str, Any]]  # a case, which is a frozen dataclass, and options
 
 
 class Runner:
@@ -66,14 +64,14 @@ class Runner:
         for future in as_completed(waiting):
             yield waiting[future], future.result()
 
-    def _path(self, function: Callable[..., Any], case: Case, options: dict[str, Any]) -> Path | None:
+    def _path(self, function: Callable[..., Any], case: Any, options: dict[str, Any]) -> Path | None:
         if self._keep is None:
             return None
         key = json.dumps([function.__name__, asdict(case), options], sort_keys=True)
         return self._keep / f"{function.__name__}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
 
 
-def _timed(function: Callable[..., Any], case: Case, options: dict[str, Any]) -> tuple[float, Any]:
+def _timed(function: Callable[..., Any], case: Any, options: dict[str, Any]) -> tuple[float, Any]:
     began = time.perf_counter()
     result = function(case, **options)
     return time.perf_counter() - began, _plain(result)
