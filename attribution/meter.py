@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from attribution.displacements import Displacements
 from attribution.errors import BatchError, OptionError
 from attribution.footprint import Footprint
 from attribution.ghost.capture import Capture
@@ -61,7 +62,8 @@ class InRunShapley:
         row_axes: axis of the batch's rows in a module's output, by the module's name, where it cannot be proved.
         details: what else the record's manifest is to say, e.g. ``{"data": {contributor: [fingerprint]},
             "objective": {task: fingerprint}, "configuration": {...}, "seeds": {...}}``; must be JSON.
-        keep_displacements: keep each part's displacement in the last step, see `displacements`.
+        keep_displacements: keep each part's displacement in the last step, or with ``"run"`` summed over the run, see
+            `displacements`.
 
     Raises:
         OptionError, UnsupportedOptimizerError, UnsupportedLayerError, ObjectiveError: naming what does not fit.
@@ -88,10 +90,14 @@ class InRunShapley:
         scores: str | os.PathLike[str] | None = None,
         row_axes: Mapping[str, int] | None = None,
         details: Mapping[str, Any] | None = None,
-        keep_displacements: bool = False,
+        keep_displacements: bool | Literal["run"] = False,
     ) -> None:
         self.contributors = checked_names(contributors)
         self._method = Method(method, float(tolerance), nodes, permutations, seed)
+        if keep_displacements not in (False, True, "run"):
+            raise OptionError(
+                f"keep_displacements is True (of the last step), 'run' or False, not {keep_displacements!r}"
+            )
         if memory not in MEMORY_MODES:
             raise OptionError(f"memory {memory!r} is not one of {', '.join(MEMORY_MODES)}")
         self._ghost, lengths = memory == "ghost", checked_every(every)
@@ -127,7 +133,7 @@ class InRunShapley:
         self._began = datetime.now(UTC)
         self._initial = fingerprint(model)
         self._record: RunRecord | None = None
-        held = sum(not window.direct for window in self._steps.windows) + keep_displacements
+        held = sum(not window.direct for window in self._steps.windows) + bool(keep_displacements)
         self.footprint = Footprint.of(
             self._space, self._gradient.parts.count, self._steps.divider.buffers, held, self.tasks
         )
@@ -186,12 +192,26 @@ class InRunShapley:
 
     @property
     def displacements(self) -> Tensor | None:
-        """What each contributor, and last the house, did to the parameters in the last step, ``[parts, P]``.
+        """What each contributor, and last the house, did to the parameters in the last step, or so far: ``[parts, P]``.
 
         The parameters lie one after another in the model's order. None unless they are kept.
         """
         kept = self._steps.displacements
         return None if kept is None else kept.clone()
+
+    @property
+    def run_displacements(self) -> Displacements:
+        """The run's displacements so far, with names and shapes, to save. Raises `OptionError` unless they are kept.
+
+        Raises `RecordError` where they do not lead from the first parameters to those of now: after a step that failed.
+        """
+        kept, start = self._steps.displacements, self._steps.origin
+        if kept is None or start is None:
+            raise OptionError("the meter keeps no displacements of the run: make it with keep_displacements='run'")
+        places = {place.name: tuple(place.parameter.shape) for place in self._space.places}
+        found = Displacements(self.contributors, places, start.cpu(), kept[:-1].cpu(), kept[-1].cpu())
+        found.check_end(self._space.snapshot().cpu())
+        return found
 
     def finish(self, stopped: str | None = None) -> RunRecord:
         """End the run, take all hooks off and return its record.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Literal
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class ValuedSteps:
         lengths: Sequence[Every],
         *,
         ghost: bool,
-        keep_displacements: bool,
+        keep_displacements: bool | Literal["run"],
     ) -> None:
         self._space, self._gradient, self._scores, self._ghost = space, gradient, scores, ghost
         self.divider = StepDivider(optimizer, space, gradient)
@@ -51,6 +52,8 @@ class ValuedSteps:
         self.windows = [Window(length, method, self._points, contributors, gradient.epsilon) for length in lengths]
         self._bystanders = Bystanders(model, space)
         self.displacements = space.zeros(gradient.parts.count) if keep_displacements else None
+        self._of_the_run = keep_displacements == "run"
+        self.origin: Tensor | None = None  # the parameters before the first step, where displacements are the run's
         self.rows: Integers = np.zeros(contributors, dtype=np.int64)  # metered since the last step
         self.count = self.skipped = 0
         self.stopped: str | None = None
@@ -93,6 +96,8 @@ class ValuedSteps:
         start = self._end if self._end is not None and unchanged else self._space.snapshot()
         if self._end is not None:
             self._check_edits(self._end, start)
+        elif self._of_the_run:
+            self.origin = start
         for window in self.windows:
             if not window.is_open:
                 window.open(start)
@@ -125,15 +130,17 @@ class ValuedSteps:
     def _check_edits(self, end: Tensor, start: Tensor) -> None:
         """What changed between two steps, by hand or by the training pass itself, is the house's doing."""
         other = self._bystanders.changed_parameter()
-        if other is not None and any(window.is_open for window in self.windows):
+        if other is not None and (self._of_the_run or any(window.is_open for window in self.windows)):
             self.stopped = f"parameter {other!r} was changed by something else than the metered optimizer"
             raise OptionError(
-                f"step {self.count}: {self.stopped}, in the middle of a path over several steps: meter with every=1, "
-                "or train all parameters with one optimizer"
+                f"step {self.count}: {self.stopped}, in the middle of a path over several steps, or of a run whose "
+                "displacements are kept: meter with every=1, or train all parameters with one optimizer"
             )
         if other is None and self._bystanders.changed_buffer() is None and start is end:
             return
         self._points.moved()
+        if self.displacements is not None and self._of_the_run:
+            self.displacements[-1].add_(start - end)
         for window in self.windows:
             window.edit(end, start)
 
@@ -165,7 +172,7 @@ class ValuedSteps:
         """Divide the step; where there is an average to multiply by, each part's value ``[contributors + 1, tasks]``
         and what the whole displacement comes to ``[tasks]``.
         """
-        if self.displacements is not None:
+        if self.displacements is not None and not self._of_the_run:
             self.displacements.zero_()
         summed = [d for d in (self.displacements, *(window.displacements for window in self.windows)) if d is not None]
         gradients = None if average is None else average.gradients

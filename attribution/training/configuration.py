@@ -50,6 +50,7 @@ class TrainingConfiguration(BaseModel):
     every: tuple[Annotated[int, Field(ge=1)] | Literal["run"], ...] = (1,)  # steps a path; more are valued beside it
     memory: Literal["buffered", "ghost"] = "buffered"
     scores: bool = False  # a score for each block and step
+    displacements: bool = False  # a file of what each contributor did to the parameters over the run
     overlap: Literal["refuse", "report"] = "refuse"  # what to do about objective records in the training data
 
     @field_validator("every", mode="before")
@@ -66,9 +67,10 @@ class TrainingConfiguration(BaseModel):
 
     @model_validator(mode="after")
     def _options_that_go_together(self) -> TrainingConfiguration:
-        if self.memory == "ghost" and (self.every != (1,) or self.method == "exact"):
+        if self.memory == "ghost" and (self.every != (1,) or self.method == "exact" or self.displacements):
             raise ValueError(
-                "memory ghost keeps no displacements: it goes with every 1 alone and not with method exact"
+                "memory ghost keeps no displacements: it goes with every 1 alone and not with method exact or "
+                "displacements"
             )
         if self.scores and (self.every[0] != 1 or self.method == "exact"):
             raise ValueError("scores need a path for each step: every 1, or first of several, and not method exact")

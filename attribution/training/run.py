@@ -16,6 +16,8 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
+from attribution.displacements import FILE as DISPLACEMENTS
+from attribution.folder import file_sha256
 from attribution.meter import InRunShapley
 from attribution.record import SCORES, RunRecord
 from attribution.training.configuration import TrainingConfiguration
@@ -46,11 +48,11 @@ def train(
     Writes the run record to ``out/record`` and the model with its tokenizer to ``out/model``. The same seed and
     number of threads give the same record. Where blocks are scored, each is called ``contributor/record/block``: the
     record that it begins in, and its own number, among the contributor's; ``out/records.parquet`` then lists the
-    records (`attribution.training.record_list`). With `keep`, a keep list, the records that are not kept are left out,
-    and so are contributors with less than a block kept; the record names the list by its hash. Task weights are made
-    to sum to 1. After a
-    Ctrl-C, or a loss that is not finite, the record is partial (``complete`` is False, ``stopped`` says why) and is
-    saved just the same.
+    records (`attribution.training.record_list`). Where displacements are kept, ``out/displacements.safetensors`` holds
+    what each contributor did to the parameters, if the run is complete. With `keep`, a keep list, the records that are
+    not kept are left out, and so are contributors with less than a block kept; the record names the list by its hash.
+    Task weights are made to sum to 1. After a Ctrl-C, or a loss that is not finite, the record is partial (``complete``
+    is False, ``stopped`` says why) and is saved just the same.
 
     Raises `AttributionError` (of `attribution.training.errors`) for input that cannot be used, with nothing written.
     """
@@ -77,7 +79,7 @@ def _check_names(sources: Sequence[Source], tasks: Sequence[TaskSource], out: Pa
         raise ConfigurationError("every task needs a weight above zero")
     if out.exists() and not out.is_dir():
         raise ConfigurationError(f"{out}: is not a folder")
-    for name in (RECORD, MODEL, RECORDS):
+    for name in (RECORD, MODEL, RECORDS, DISPLACEMENTS):
         if (out / name).exists():
             raise ConfigurationError(f"{out / name}: exists already: choose another folder for this run")
 
@@ -155,13 +157,20 @@ def _train(
             "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
             **listed,
         },
+        keep_displacements="run" if configuration.displacements else False,
     )
     if console is not None:
         console.print(f"metering will take {meter.footprint.total / 1e6:,.0f} MB besides training", markup=False)
     batches = corpus.batches(rows, configuration.seed, configuration.epochs)
     with meter, progress_on(console, steps, contributors, weights) as watcher:
         record = run_steps(model, optimizer, meter, batches, steps, configuration, watcher)
+    if configuration.displacements and record.complete:
+        meter.run_displacements.save(scratch / DISPLACEMENTS)
+        pinned = {"sha256": file_sha256(scratch / DISPLACEMENTS)}
+        record = replace(record, details={**record.details, "displacements": pinned})
     record.save(out / RECORD)
+    if "displacements" in record.details:
+        (scratch / DISPLACEMENTS).replace(out / DISPLACEMENTS)
     if configuration.scores:
         (scratch / RECORDS).replace(out / RECORDS)
     if record.scores is not None:

@@ -98,6 +98,12 @@ def train(
     scores: Annotated[
         bool, typer.Option("--scores", help="Score each block too, called contributor/record/block: for curation.")
     ] = _DEFAULTS.scores,
+    displacements: Annotated[
+        bool,
+        typer.Option(
+            "--displacements", help="Keep what each contributor did to the parameters: for royalties and unlearning."
+        ),
+    ] = _DEFAULTS.displacements,
     keep: Annotated[
         Path | None, typer.Option(help="A keep list that curate wrote: what is not kept takes no part.")
     ] = None,
@@ -131,6 +137,7 @@ def train(
         memory=memory,
         tolerance=tolerance,
         scores=scores,
+        displacements=displacements,
     )
     with Ledger.open(ledger) as books:
         with books.reading() as session:

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from transformers import GPT2LMHeadModel
 
-from attribution.errors import AttributionError
+from attribution.errors import AttributionError, RecordError
 from attribution.record import RunRecord
 from attribution.scores import score_totals
 from attribution.training import Source, TaskSource, TrainingConfiguration, train
@@ -25,6 +25,8 @@ from attribution.training.corpus import objective, pack
 from attribution.training.errors import ConfigurationError, LeakageError, TooLittleTextError
 from attribution.training.loop import learning_rate_factor
 from attribution.training.tokenizer import load_tokenizer
+from attribution.uses.displaced import displacements_of
+from attribution.uses.errors import MissingFromRunError
 
 LIBRARY = Path(os.__file__).parent
 SMALL = TrainingConfiguration(
@@ -328,3 +330,28 @@ def test_the_learning_rate_rises_then_falls_to_a_tenth() -> None:
     assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)
     assert learning_rate_factor(0, 1, 0.0) == 1.0
+
+
+def test_displacements_are_kept_where_asked_for_and_pinned_by_the_manifest(tmp_path: Path) -> None:
+    chosen = SMALL.model_copy(update={"displacements": True})
+    record = train(SOURCES, TASKS, chosen, tmp_path / "run")
+    assert RunRecord.load(tmp_path / "run" / "record").identity == record.identity
+    kept = displacements_of(record, tmp_path / "run")
+    model = GPT2LMHeadModel.from_pretrained(tmp_path / "run" / "model")
+    assert kept.end == pytest.approx(kept.flat(model), abs=1e-6)
+    assert kept.of("json").norm() > 0
+    file = tmp_path / "run" / "displacements.safetensors"
+    changed = bytearray(file.read_bytes())
+    changed[-1] ^= 1
+    file.write_bytes(changed)
+    with pytest.raises(RecordError, match="changed since it was written"):
+        displacements_of(record, tmp_path / "run")
+    file.unlink()
+    with pytest.raises(MissingFromRunError, match=r"displacements\.safetensors"):
+        displacements_of(record, tmp_path / "run")
+
+
+def test_a_run_without_displacements_says_how_to_keep_them(run: tuple[RunRecord, Path]) -> None:
+    record, folder = run
+    with pytest.raises(MissingFromRunError, match="--displacements"):
+        displacements_of(record, folder)
