@@ -21,6 +21,7 @@ from ledger.cli import (
     reverse,
     settle,
     statement,
+    timeline,
     trace,
     train,
     verify,
@@ -56,6 +57,7 @@ application.add_typer(objective, name="objective")
 application.command("train", epilog=train.EXAMPLE)(train.train)
 application.command("import-run", epilog=import_run.EXAMPLE)(import_run.import_run)
 application.command("curate", epilog=curate.EXAMPLE)(curate.curate)
+application.command("timeline", epilog=timeline.EXAMPLE)(timeline.timeline)
 application.command("trace", epilog=trace.EXAMPLE)(trace.trace)
 application.add_typer(stake, name="stake")
 application.command("settle", epilog=settle.EXAMPLE)(settle.settle)

@@ -16,7 +16,8 @@ from matplotlib.text import Text
 
 from attribution.errors import RecordError
 from attribution.record import RunRecord, Steps
-from attribution.training.picture import draw, spread
+from attribution.training.picture import draw
+from attribution.training.value_lines import spread
 
 
 def record(contributors: int, tasks: int, steps: int = 30, seed: int = 0) -> RunRecord:

@@ -32,6 +32,7 @@ COMMANDS = {
     "train",
     "import-run",
     "curate",
+    "timeline",
     "trace",
     "stake deposit",
     "stake withdraw",
