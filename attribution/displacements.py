@@ -22,7 +22,7 @@ from attribution.errors import OptionError, RecordError
 FORMAT = "ghostledger-displacements/1"
 FILE = "displacements.safetensors"
 
-_ROUNDING = 1e4  # units of rounding by which the parts may miss the way that they add up to
+_ROUNDING = 1e3  # units of rounding by which the parts may miss the way that they add up to
 
 
 @dataclass(frozen=True)

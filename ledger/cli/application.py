@@ -17,8 +17,10 @@ from ledger.cli import (
     init,
     key,
     moves,
+    predict,
     release,
     reverse,
+    royalty,
     settle,
     statement,
     timeline,
@@ -59,6 +61,8 @@ application.command("import-run", epilog=import_run.EXAMPLE)(import_run.import_r
 application.command("curate", epilog=curate.EXAMPLE)(curate.curate)
 application.command("timeline", epilog=timeline.EXAMPLE)(timeline.timeline)
 application.command("trace", epilog=trace.EXAMPLE)(trace.trace)
+application.command("predict", epilog=predict.EXAMPLE)(predict.predict)
+application.command("royalty", epilog=royalty.EXAMPLE)(royalty.royalty)
 application.add_typer(stake, name="stake")
 application.command("settle", epilog=settle.EXAMPLE)(settle.settle)
 application.command("reverse", epilog=reverse.EXAMPLE)(reverse.reverse)

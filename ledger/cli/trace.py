@@ -16,6 +16,7 @@ from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
 from ledger.cli.output import say, say_json, table
 from ledger.cli.progress import advancing
 from ledger.cli.run_data import run_folder, run_record, run_sources
+from ledger.cli.texts import read_text
 from ledger.cli.typed import amount
 from ledger.database import Ledger
 from ledger.errors import LedgerError
@@ -29,14 +30,6 @@ EXAMPLE = "Example: ghostledger trace runs/monday --text answer.txt --royalty 10
 
 _SHARE_DECIMALS = 12
 _SHOWN_CHARACTERS = 160
-
-
-class TextError(LedgerError):
-    """The text to trace cannot be read."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        self.path, self.reason = path, reason
-        super().__init__(f"{path}: {reason}")
 
 
 class FilteredRunError(LedgerError):
@@ -77,7 +70,7 @@ def trace(
     """
     from attribution.uses.trace import trace as traced  # loads torch, which few other commands need
 
-    asked = _read(text)
+    asked = read_text(text)
     record = run_record(run)
     with Ledger.open(ledger) as books:
         money = None
@@ -93,15 +86,6 @@ def trace(
         say_json(_json(record, found, money))
     else:
         _show(found, money)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TextError(path, f"cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise TextError(path, f"byte {error.start} is not UTF-8") from error
 
 
 def _kept(record: RunRecord, sources: list[Source], keep: Path | None) -> list[Source]:

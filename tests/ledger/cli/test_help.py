@@ -34,6 +34,8 @@ COMMANDS = {
     "curate",
     "timeline",
     "trace",
+    "predict",
+    "royalty",
     "stake deposit",
     "stake withdraw",
     "settle",
