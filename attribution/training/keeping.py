@@ -77,6 +77,11 @@ class KeepList:
             source.contributor, source.paths, source.fingerprints, source.text_field, source.encoding, source, self
         )
 
+    def keeps(self, dataset: str, record: int) -> bool:
+        """Whether a record is kept, by its dataset's fingerprint and its number in it."""
+        kept = self._kept[dataset]
+        return record < len(kept) and bool(kept[record])
+
     def count(self, source: Source) -> int:
         """How many of the source's records are kept."""
         return sum(int(self._kept[dataset.fingerprint].sum()) for dataset in source.datasets())
@@ -86,8 +91,7 @@ class KeepList:
         checked = len(read)
         for record in source.numbered(read):
             checked = self._check(source, read, checked)
-            kept = self._kept[record.dataset]
-            if record.number < len(kept) and kept[record.number]:
+            if self.keeps(record.dataset, record.number):
                 yield record
         self._check(source, read, checked)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+from attribution.uses.standing import Standings
 
 Row = tuple[Any, ...]
 
@@ -19,48 +23,52 @@ _CHUNK = 1 << 10
 class Totals:
     """A scratch table of samples and one of units: what is kept or dropped, a record or a sample.
 
-    `tasks` is how many scores each has. Units keep the order in which they were added.
+    `tasks` is how many scores each has. Units keep the order in which they were added. They are ranked by their score
+    for each token that was scored, or by their standing.
     """
 
-    def __init__(self, connection: sqlite3.Connection, tasks: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, tasks: int, by_standing: bool) -> None:
         self._db, self._tasks = connection, tasks
         sums = "".join(f", t{i} REAL" for i in range(tasks))
-        self._db.execute(f"CREATE TABLE raw (who INTEGER, sample, times INTEGER{sums})")
+        self._db.execute(f"CREATE TABLE raw (who INTEGER, sample, times INTEGER, stood REAL{sums})")
         self._db.execute(
             "CREATE TABLE unit (id INTEGER PRIMARY KEY, who INTEGER, dataset INTEGER, sample, size INTEGER, "
-            f"scored INTEGER, score REAL, density REAL{sums})"
+            f"scored INTEGER, score REAL, density REAL, standing REAL{sums})"
         )
+        self._db.execute("CREATE TABLE chosen (id INTEGER PRIMARY KEY)")
+        self._rank = "standing" if by_standing else "density"
         self._dropped: tuple[str, Row] = ("0", ())  # a condition on units, and its parameters
 
     @classmethod
     @contextmanager
-    def on_disk(cls, folder: Path, tasks: int) -> Iterator[Totals]:
+    def on_disk(cls, folder: Path, tasks: int, *, by_standing: bool = False) -> Iterator[Totals]:
         """The tables in a file in `folder`, which is the caller's to delete."""
         connection = sqlite3.connect(folder / "totals.db", isolation_level=None)
         try:
             for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIBIBYTES}", "temp_store=FILE"):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN")
-            yield cls(connection, tasks)
+            yield cls(connection, tasks, by_standing)
         finally:
             connection.close()
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Add scores of samples: who, sample, times and the scores."""
-        self._db.executemany(f"INSERT INTO raw VALUES (?, ?, ?{', ?' * self._tasks})", rows)
+        """Add scores of samples: who, sample, times, standing and the scores."""
+        self._db.executemany(f"INSERT INTO raw VALUES (?, ?, ?, ?{', ?' * self._tasks})", rows)
 
     def samples(self) -> Iterator[Row]:
-        """Who, sample, times and scores of each sample, summed over the run, sorted by who and sample."""
+        """Who, sample, times, standing and scores of each sample, summed over the run, sorted by who and sample."""
         sums = "".join(f", sum(t{i})" for i in range(self._tasks))
-        return self._rows(f"SELECT who, sample, sum(times){sums} FROM raw GROUP BY who, sample ORDER BY who, sample")
+        columns = f"who, sample, sum(times), sum(stood){sums}"
+        return self._rows(f"SELECT {columns} FROM raw GROUP BY who, sample ORDER BY who, sample")
 
     def add_units(self, rows: Iterable[Row]) -> None:
-        """Add units: who, dataset, sample, size, scored, score, and each task's score; None where there is none."""
+        """Add units: who, dataset, sample, size, scored, score, standing, and each task's score; None for none."""
         names = "".join(f", t{i}" for i in range(self._tasks))
-        values = "".join(f", ?{7 + i}" for i in range(self._tasks))
+        values = "".join(f", ?{8 + i}" for i in range(self._tasks))
         self._db.executemany(
-            f"INSERT INTO unit (who, dataset, sample, size, scored, score, density{names}) "
-            f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6 / nullif(?5, 0){values})",
+            f"INSERT INTO unit (who, dataset, sample, size, scored, score, density, standing{names}) "
+            f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6 / nullif(?5, 0), ?7{values})",
             rows,
         )
 
@@ -68,18 +76,39 @@ class Totals:
         """Drop every unit with a score below this."""
         self._dropped = ("score < ?", (least,))
 
+    def drop_where(self, drops: Callable[[int, int | None, int | str], bool]) -> None:
+        """Drop the units of which this is true, told who, dataset and sample."""
+        self._db.create_function("drops", 3, drops, deterministic=True)
+        self._dropped = ("drops(who, dataset, sample)", ())
+
     def drop_share(self, share: float) -> None:
-        """Drop the units that score least by size, as long as they are at most this share of the size of all."""
+        """Drop the units that rank lowest, as long as they are at most this share of the size of all."""
         (whole,) = self._db.execute("SELECT coalesce(sum(size), 0) FROM unit").fetchone()
         room, last = share * whole, None
-        for density, number, size in self._rows(
-            "SELECT density, id, size FROM unit WHERE density IS NOT NULL ORDER BY density, id"
+        for rank, number, size in self._rows(
+            f"SELECT {self._rank}, id, size FROM unit WHERE score IS NOT NULL ORDER BY {self._rank}, id"
         ):
             if size > room:
                 break
-            room, last = room - size, (density, number)
+            room, last = room - size, (rank, number)
         if last is not None:
-            self._dropped = ("(density, id) <= (?, ?)", last)
+            self._dropped = (f"({self._rank}, id) <= (?, ?)", last)
+
+    def drop_all_but(self, chosen: Iterable[int]) -> None:
+        """Drop every unit but these, by their places in `offers`."""
+        self._db.executemany("INSERT INTO chosen VALUES (?)", ((number,) for number in chosen))
+        self._dropped = ("id NOT IN chosen", ())
+
+    def offers(self, price: Callable[[int, int], int]) -> Iterator[Row]:
+        """Place, who, dataset, sample, cost and score of each scored unit, the most score for its cost first.
+
+        `price` tells a unit's whole cost from who supplied it and its size.
+        """
+        self._db.create_function("worth", 3, lambda who, size, score: _worth(score, price(who, size)))
+        columns = "id, who, dataset, sample, size, score"
+        query = f"SELECT {columns} FROM unit WHERE score IS NOT NULL ORDER BY worth(who, size, score) DESC, id"
+        for number, who, dataset, sample, size, score in self._rows(query):
+            yield number, who, dataset, sample, price(who, size), score
 
     @property
     def _keep(self) -> str:
@@ -104,11 +133,11 @@ class Totals:
         return self._rows(f"SELECT {columns} FROM unit ORDER BY id", self._dropped[1])
 
     def extremes(self, count: int, *, worst: bool) -> Sequence[Row]:
-        """The `count` units that score least, or most, by size: as `units`, and the score by size."""
-        order = "density, id" if worst else "density DESC, id"
+        """The `count` units that rank lowest, or highest: as `units`, then the score by size, and the standing."""
+        order = f"{self._rank}, id" if worst else f"{self._rank} DESC, id"
         return self._db.execute(
-            f"SELECT who, dataset, sample, size, scored, score, {self._keep}, density FROM unit "
-            f"WHERE density IS NOT NULL ORDER BY {order} LIMIT ?",
+            f"SELECT who, dataset, sample, size, scored, score, {self._keep}, density, standing FROM unit "
+            f"WHERE score IS NOT NULL ORDER BY {order} LIMIT ?",
             (*self._dropped[1], count),
         ).fetchall()
 
@@ -118,9 +147,15 @@ class Totals:
             yield from rows
 
 
-def batch_rows(batch: pa.RecordBatch, who: dict[str, int]) -> Iterator[Row]:
-    """The rows of a batch of scores as `Totals.add` takes them."""
+def _worth(score: float, cost: int) -> float:
+    return score / cost if cost else math.copysign(math.inf, score) if score else 0.0
+
+
+def batch_rows(batch: pa.RecordBatch, who: dict[str, int], standings: Standings | None = None) -> Iterator[Row]:
+    """The rows of a batch of scores as `Totals.add` takes them; without `standings` all stand at 0."""
     names = [who[name] for name in batch.column(2).dictionary.to_pylist()]
     indices = batch.column(2).indices.to_pylist()
     tasks = [column.to_pylist() for column in batch.columns[3:]]
-    return zip((names[i] for i in indices), batch.column(1).to_pylist(), [1] * len(batch), *tasks, strict=True)
+    stood = repeat(0.0, len(batch)) if standings is None else standings(batch).tolist()
+    samples = batch.column(1).to_pylist()
+    return zip((names[i] for i in indices), samples, repeat(1, len(batch)), stood, *tasks, strict=True)

@@ -17,6 +17,7 @@ from attribution.record import RunRecord
 from attribution.scores import read_scores
 from attribution.training.record_list import RECORDS, read_record_list
 from attribution.training.sources import ReadDataset
+from attribution.uses.curation import Contributor, Pile
 from attribution.uses.errors import MissingFromRunError, UseError
 from attribution.uses.totals import Row, Totals, batch_rows
 
@@ -97,6 +98,16 @@ def task_weights(record: RunRecord, task: str | None) -> list[float]:
     return [float(task == name) for name in record.tasks]
 
 
+def piles(record: RunRecord, totals: Totals) -> list[Contributor]:
+    """What is kept and what is dropped of each contributor's units, as the table was last told."""
+    found = {(row[0], bool(row[1])): _pile(row) for row in totals.by_contributor()}
+    nothing = Pile(tasks=(0.0,) * len(record.tasks))
+    return [
+        Contributor(name, found.get((number, True), nothing), found.get((number, False), nothing))
+        for number, name in enumerate(record.contributors)
+    ]
+
+
 def _listed(record: RunRecord, run: Path) -> list[ReadDataset]:
     stated, path = record.details["records"], run / RECORDS
     if not path.is_file():
@@ -156,3 +167,8 @@ def _record_units(
 
 def _weighted(scores: Sequence[float], weights: Sequence[float]) -> float:
     return sum(score * weight for score, weight in zip(scores, weights, strict=True))
+
+
+def _pile(row: Row) -> Pile:
+    _, _, units, unscored, size, score, helpful, harmful, *tasks = row
+    return Pile(units, unscored, size, score, helpful, harmful, tuple(tasks))
