@@ -100,10 +100,10 @@ def _show(found: Predicted) -> None:
     table("losses in nats, and their change", columns, rows, right=set(columns[1:]), section=len(found.tasks))
     if found.without:
         say(f"without {', '.join(found.without)}")
-    for one in found.records or []:
-        if one.dropped.units:
-            never = f", {one.dropped.unscored:,} of them never scored" if one.dropped.unscored else ""
-            say(f"without {one.dropped.units:,} of {one.dropped.units + one.kept.units:,} of {one.name}{never}")
+    for held in found.records or []:
+        if held.dropped.units:
+            never = f", {held.dropped.unscored:,} of them never scored" if held.dropped.unscored else ""
+            say(f"without {held.dropped.units:,} of {held.dropped.units + held.kept.units:,} of {held.name}{never}")
     for one in found.predictions:
         error = (
             "" if one.standard_error is None else f", standard error at most {one.standard_error @ found.weights:.4f}"
