@@ -1,7 +1,7 @@
 """Curation: which samples to keep, by their scores in one metered run, and what would be dropped (DESIGN §3.4).
 
 A run of the reference trainer is curated by record, a run of another loop by sample, as that loop called them
-(`attribution.uses.scored`). Needs no torch.
+(`attribution.uses.units`). Needs no torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from attribution.folder import file_sha256, write_folder
 from attribution.record import RunRecord
 from attribution.training.sources import Source
 from attribution.uses.curation import Curation, Rule
-from attribution.uses.scored import KEEP, scored_run
+from attribution.uses.unit_list import KEEP, extremes, write_list
+from attribution.uses.units import piles, scored_units, task_weights
 
 REPORT = "report.json"
 
@@ -39,23 +40,24 @@ def curate(
     rule that does not fit it, and `RecordError` for files that cannot be read or written.
     """
     rule = rule or Rule()
-    if out.exists():
+    weights = task_weights(record, rule.task)
+    if record.scores is not None and out.exists():
         raise RecordError(f"{out}: exists; choose another folder for the keep list")
-    with scored_run(record, run, out.parent, task=rule.task, standing=rule.standing, advance=advance) as scored:
+    with scored_units(record, run, weights, beside=out.parent, standing=rule.standing, advance=advance) as found:
         if rule.share is not None:
-            scored.totals.drop_share(rule.share)
+            found.totals.drop_share(rule.share)
         else:
-            scored.totals.drop_below(rule.least)
-        written = scored.write_list()
-        worst, best = scored.extremes(show, sources)
+            found.totals.drop_below(rule.least)
+        written = write_list(record, found)
+        worst, best = extremes(record, found, show, sources)
         curation = Curation(
             path=out,
             run=record.identity,
             rule=rule,
-            unit=scored.unit,
-            size_is=scored.size_is,
+            unit=found.unit,
+            size_is=found.size_is,
             tasks=record.tasks,
-            contributors=scored.contributors(),
+            contributors=piles(record, found.totals),
             worst=worst,
             best=best,
             sha256=file_sha256(written),

@@ -12,14 +12,16 @@ from attribution.uses.errors import UseError
 
 @dataclass(frozen=True)
 class Rule:
-    """What to drop: what scores `below` so many nats (0 if nothing is said), or the `share` of all that scores least.
+    """What to drop: what scores `below` so many nats (0 if nothing is said), or the `share` of all that ranks lowest.
 
-    The share is of tokens, or of samples where the run has no records, and the order is by score for each of them.
-    Scores are weighted over the tasks as the run's are, or those on one `task`. Raises `UseError`.
+    The share is of tokens, or of samples where the run has no records, and the order is by score for each of them; with
+    `standing` by how the score compares with the others of the same steps (`attribution.uses.standing`). Scores are
+    weighted over the tasks as the run's are, or those on one `task`. Raises `UseError`.
     """
 
     below: float | None = None
     share: float | None = None
+    standing: bool = False
     task: str | None = None
 
     def __post_init__(self) -> None:
@@ -27,11 +29,15 @@ class Rule:
             raise UseError("drop what scores below a threshold, or a share of all: not both")
         if self.share is not None and not 0 < self.share < 1:
             raise UseError(f"the share to drop lies between 0 and 1, it is not {self.share:g}")
+        if self.standing and self.share is None:
+            raise UseError("a standing is no amount of nats: it goes with a share to drop")
         if self.below is not None and not math.isfinite(self.below):
             raise UseError(f"the threshold must be a number, not {self.below}")
 
     def __str__(self) -> str:
         what = f"below {self.least:g} nats" if self.share is None else f"the {self.share:.1%} that score least"
+        if self.standing:
+            what += " beside the others of their steps"
         return what if self.task is None else f"{what} on task {self.task!r}"
 
     @property
@@ -64,7 +70,10 @@ class Contributor:
 
 @dataclass(frozen=True)
 class Sample:
-    """A unit to read: `density` is its score for each token (or sample), nats; the text where it is at hand."""
+    """A unit to read: `density` is its score for each token (or sample), nats; the text where it is at hand.
+
+    The standing, in standard deviations of the scores of a step, is there where the rule goes by it.
+    """
 
     contributor: str
     dataset: str | None
@@ -74,6 +83,7 @@ class Sample:
     density: float
     kept: bool
     text: str | None = None
+    standing: float | None = None
 
 
 @dataclass(frozen=True)

