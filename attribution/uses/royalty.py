@@ -1,35 +1,28 @@
 """Royalties: what each contributor's data did to the loss on given texts, after the fact and to the last nat.
 
-A run that kept its displacements (`attribution.displacements`) can be valued by any text later: with θ_0, θ_T and
-``θ_T − θ_0 = Σ_c D_c + house``, contributor c's value for a text q of mean loss ℓ_q a token is that of one straight
-path over the whole run (DESIGN §3.6)::
-
-    φ_c(q) = −[∫₀¹ ∇ℓ_q(θ_0 + s(θ_T − θ_0)) ds] · D_c,        Σ_c φ_c + house + gap = ℓ_q(θ_0) − ℓ_q(θ_T)
-
-An Aumann-Shapley value: efficient, null for who supplied nothing, and neutral to splitting. Its positive parts' shares
-are royalty shares in the manner of Wang et al., "An Economic Solution to Copyright Challenges of Generative AI" (2024),
-who take the Shapley value of retraining. The result is a run record, so that it is booked and settled as any other.
+A run that kept its displacements can be valued by any text later (`attribution.afterwards`). The positive values'
+shares are royalty shares in the manner of Wang et al., "An Economic Solution to Copyright Challenges of Generative AI"
+(2024), who take the Shapley value of retraining. The result is a run record: it is booked and settled as any other.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
 
+from attribution.afterwards import value_afterwards
 from attribution.errors import RecordError
 from attribution.manifest import versions
-from attribution.objective import Evaluation, Evaluator, Objective
-from attribution.parameters import ParameterSpace, fingerprint
-from attribution.path import DEEPEST_BISECTION, GapBudget, StraightPath
-from attribution.record import RunRecord, Step, Steps
+from attribution.objective import Objective
+from attribution.parameters import fingerprint
+from attribution.record import RunRecord, Steps
 from attribution.training.configuration import TrainingConfiguration
 from attribution.training.model import build_model
 from attribution.training.tokenizer import encode, load_tokenizer
@@ -59,12 +52,11 @@ def royalty(
     the improvement.
 
     Raises `MissingFromRunError` where the run kept no displacements, `QueryError` for a text too short to have a loss,
-    `UseError` without texts or with a tolerance that is none, `RecordError` for a model other than the run's.
+    `UseError` without texts, `OptionError` for a tolerance that is none, `RecordError` for another model than the
+    run's.
     """
     if not texts:
         raise UseError("royalties are for at least one text")
-    if not (math.isfinite(tolerance) and tolerance > 0):
-        raise UseError(f"the tolerance must be a number above 0, not {tolerance:g}")
     kept = displacements_of(record, run)
     if not (run / "model").is_dir():
         raise MissingFromRunError(run, "model of the reference trainer", "give the folder that `train` wrote")
@@ -75,30 +67,8 @@ def royalty(
     model = build_model(TrainingConfiguration(model=run / "model", context=context), tokenizer)
     if fingerprint(model) != record.details["parameters"]["final"]:
         raise RecordError(f"{run / 'model'}: is not the model with which the run ended: its parameters are others")
-    space = ParameterSpace(model, SGD([p for p in model.parameters() if p.requires_grad], lr=0.0))
-    if {place.name: tuple(place.parameter.shape) for place in space.places} != dict(kept.parameters):
-        raise RecordError(f"{run}: the model's parameters are not those of the run's displacements")
-    end = space.snapshot()
-    kept.check_end(end)
-    evaluator, way = Evaluator(model, space, tasks), end - kept.start
-
-    def evaluate(flat: Tensor) -> Evaluation:
-        found = evaluator.at(flat)
-        if not (np.isfinite(found.losses).all() and bool(torch.isfinite(found.gradients).all())):
-            raise UseError("the loss on a text is not finite somewhere on the run's way: there are no values for it")
-        advance(1)
-        return found
-
-    before, after = evaluate(kept.start), evaluate(end)
-    path = StraightPath(before, after, way, lambda s: evaluate(kept.start + s * way))
-    budget = GapBudget(tolerance, len(tasks), torch.finfo(space.dtype).eps)
-    average = path.adaptive(budget.allowance(before.losses, after.losses), DEEPEST_BISECTION)
-    gradients = average.gradients.double()
-    values = -np.array([(gradients @ part.double()).tolist() for part in kept.parts])
-    house = -(gradients @ kept.house.double()).numpy()
-    gap = before.losses - after.losses - values.sum(axis=0) - house
-    length = int(record.steps.length.sum())
-    step = Step(0, before.losses, after.losses, values, house, gap, average.nodes, record.rows, length)
+    step = value_afterwards(model, kept, tasks, tolerance=tolerance, advance=advance)
+    step = replace(step, rows=record.rows, length=int(record.steps.length.sum()))
     stated = {name: {"sha256": _sha256(text), "tokens": len(tokens[name])} for name, text in texts.items()}
     details: dict[str, Any] = {name: record.details[name] for name in CARRIED if name in record.details}
     details["method"] = {"name": "path", "tolerance": tolerance, "nodes": None, "every": "run", "memory": "buffered"}
