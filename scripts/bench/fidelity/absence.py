@@ -135,7 +135,7 @@ def _correlations(
         other = found.get(replace(case, stratified=True))
         if other is not None:
             both = [(by, method) for by in (found[case], other) for method in PATHS.values()]
-            cells = [_correlation(by[method], *_halves(asked[case], after, count)) for by, method in both]
+            cells = [correlation(by[method], *_halves(asked[case], after, count)) for by, method in both]
             batches.append([case.setting, case.scenario, case.update, *cells])
     return (
         "Rank correlation of the sum of a random half's values with minus the loss after retraining on that half: one "
@@ -168,11 +168,11 @@ def _halves(asked: list[list[int]], after: Floats, count: int) -> tuple[Floats, 
 
 
 def _row(case: Case, by_method: dict[str, Floats], weights: Floats, target: Floats) -> list[str]:
-    cells = [_correlation(by_method.get(method), weights, target) for method in (*METHODS, SHORTCUT)]
+    cells = [correlation(by_method.get(method), weights, target) for method in (*METHODS, SHORTCUT)]
     return [case.setting, case.scenario, case.update, f"{noise_ceiling(target):.2f}", *cells]
 
 
-def _correlation(by_seed: Floats | None, weights: Floats, target: Floats) -> str:
+def correlation(by_seed: Floats | None, weights: Floats, target: Floats) -> str:
     """That of the values `by_seed`, summed by `weights`, with the mean over seeds of `target`."""
     if by_seed is None:
         return ""

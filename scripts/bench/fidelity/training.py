@@ -77,13 +77,19 @@ def retrained(case: Case, coalition: Sequence[int], *, masked: bool = False) -> 
 
     With `masked`, on everybody's batches from which the others' rows are struck: nobody takes their place.
     """
-    model, optimizer = case.start()
-    if masked:
-        _train_masked(case, model, optimizer, coalition)
-    elif len(coalition):
-        _train(case, model, optimizer, coalition)
+    model = trained(case, coalition, masked=masked)
     with torch.no_grad():
         return float(case.validation(model))
+
+
+def trained(case: Case, coalition: Sequence[int] | None = None, *, masked: bool = False) -> nn.Module:
+    """The model after training on the coalition's rows alone; on everybody's where none is given."""
+    model, optimizer = case.start()
+    if coalition is None or (len(coalition) and not masked):
+        _train(case, model, optimizer, coalition)
+    elif masked:
+        _train_masked(case, model, optimizer, coalition)
+    return model
 
 
 def metered(case: Case, **options: Any) -> RunRecord:
