@@ -94,21 +94,29 @@ class Totals:
         if last is not None:
             self._dropped = (f"({self._rank}, id) <= (?, ?)", last)
 
-    def drop_all_but(self, chosen: Iterable[int]) -> None:
-        """Drop every unit but these, by their places in `offers`."""
-        self._db.executemany("INSERT INTO chosen VALUES (?)", ((number,) for number in chosen))
+    def choose(self, numbers: Iterable[int]) -> None:
+        """Choose units by their numbers, from 1 in the order in which they were added."""
+        self._db.executemany("INSERT INTO chosen VALUES (?)", ((number,) for number in numbers))
+
+    def drop_unchosen(self) -> None:
+        """Drop every unit that was not chosen."""
         self._dropped = ("id NOT IN chosen", ())
 
-    def offers(self, price: Callable[[int, int], int]) -> Iterator[Row]:
-        """Place, who, dataset, sample, cost and score of each scored unit, the most score for its cost first.
+    def numbered(self) -> Iterator[Row]:
+        """Number, who, dataset, sample and size of each unit."""
+        return self._rows("SELECT id, who, dataset, sample, size FROM unit ORDER BY id")
+
+    def offers(self, price: Callable[[int, int], int]) -> Iterator[tuple[int, int, float]]:
+        """Number, cost and score of each scored unit that is not chosen, the most score for its cost first.
 
         `price` tells a unit's whole cost from who supplied it and its size.
         """
         self._db.create_function("worth", 3, lambda who, size, score: _worth(score, price(who, size)))
-        columns = "id, who, dataset, sample, size, score"
-        query = f"SELECT {columns} FROM unit WHERE score IS NOT NULL ORDER BY worth(who, size, score) DESC, id"
-        for number, who, dataset, sample, size, score in self._rows(query):
-            yield number, who, dataset, sample, price(who, size), score
+        rows = self._rows(
+            "SELECT id, who, size, score FROM unit WHERE score IS NOT NULL AND id NOT IN chosen "
+            "ORDER BY worth(who, size, score) DESC, id"
+        )
+        return ((number, price(who, size), score) for number, who, size, score in rows)
 
     @property
     def _keep(self) -> str:

@@ -20,6 +20,7 @@ from ledger.cli import (
     predict,
     release,
     reverse,
+    select,
     royalty,
     settle,
     statement,
@@ -59,6 +60,7 @@ application.add_typer(objective, name="objective")
 application.command("train", epilog=train.EXAMPLE)(train.train)
 application.command("import-run", epilog=import_run.EXAMPLE)(import_run.import_run)
 application.command("curate", epilog=curate.EXAMPLE)(curate.curate)
+application.command("select", epilog=select.EXAMPLE)(select.select)
 application.command("timeline", epilog=timeline.EXAMPLE)(timeline.timeline)
 application.command("trace", epilog=trace.EXAMPLE)(trace.trace)
 application.command("predict", epilog=predict.EXAMPLE)(predict.predict)

@@ -7,22 +7,16 @@ from typing import Annotated
 
 import typer
 
-from attribution.errors import AttributionError
-from attribution.record import RunRecord
-from attribution.training.sources import Source
 from attribution.uses.curate import curate as curated
-from attribution.uses.curation import Curation, Pile, Rule, Sample
+from attribution.uses.curation import Curation, Pile, Rule
 from attribution.uses.unit_list import KEEP
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
-from ledger.cli.output import say, say_json, table, warn
+from ledger.cli.output import say, say_json, table
 from ledger.cli.progress import advancing
-from ledger.cli.run_data import run_folder, run_record, run_sources
-from ledger.database import Ledger
-from ledger.errors import LedgerError
+from ledger.cli.run_data import run_folder, run_record
+from ledger.cli.shown_units import sources_to_show, unit_line
 
 EXAMPLE = "Example: ghostledger curate runs/monday --drop-share 0.1"
-
-_SHOWN_CHARACTERS = 160
 
 
 def curate(
@@ -53,7 +47,7 @@ def curate(
     rule = Rule(drop_below, drop_share, standing, task)
     record, folder = run_record(run), run_folder(run)
     target = out or folder / "curated"
-    sources = _sources(ledger, record) if show and record.scores is not None else []
+    sources = sources_to_show(ledger, record) if show and record.scores is not None else []
     total = (record.details.get("samples") or {}).get("scores")
     with advancing(total, "reading scores") as advance:
         found = curated(record, folder, target, rule, sources=sources, show=show, advance=advance)
@@ -61,18 +55,6 @@ def curate(
         say_json(found.json())
     else:
         _show(found)
-
-
-def _sources(place: str, record: RunRecord) -> list[Source]:
-    """The run's data, for the texts; the list is made without them where they are not to be had."""
-    if not record.details.get("records"):
-        return []
-    try:
-        with Ledger.open(place) as books:
-            return run_sources(books, record)
-    except (LedgerError, AttributionError) as error:
-        warn(f"texts are not shown: {error}")
-        return []
 
 
 def _show(found: Curation) -> None:
@@ -86,7 +68,7 @@ def _show(found: Curation) -> None:
     table(f"{found.rule}: what is kept and what would be dropped", columns, rows, right=set(columns[1:]))
     for title, samples in (("scored least", found.worst), ("scored most", found.best)):
         for sample in samples:
-            say(_line(title, sample, size))
+            say(unit_line(title, sample, size))
     say(f"the keep list: {found.path / KEEP}")
     if found.unit == "record":
         say(f"to train on it: ghostledger train --keep {found.path / KEEP} …")
@@ -101,14 +83,3 @@ def _counts(kept: Pile, dropped: Pile, *, sized: bool) -> list[str]:
 
 def _scores(kept: Pile, dropped: Pile) -> tuple[float, float]:
     return kept.score + dropped.score, dropped.score
-
-
-def _line(title: str, sample: Sample, size: str) -> str:
-    place = f"record {sample.sample} of {sample.dataset[:12]}" if sample.dataset else f"sample {sample.sample}"
-    score = f"{sample.score:+.3g} nats"
-    if sample.dataset:
-        score = f"{sample.density:+.3g} nats a token, {sample.size:,} {size}"
-    if sample.standing is not None:
-        score += f", {sample.standing:+.2f} standard deviations"
-    text = "" if sample.text is None else f": {' '.join(sample.text.split())[:_SHOWN_CHARACTERS]}"
-    return f"{title}, {'kept' if sample.kept else 'dropped'}: {sample.contributor}, {place}, {score}{text}"

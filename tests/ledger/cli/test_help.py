@@ -32,6 +32,7 @@ COMMANDS = {
     "train",
     "import-run",
     "curate",
+    "select",
     "timeline",
     "trace",
     "predict",
