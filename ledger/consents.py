@@ -23,13 +23,22 @@ def give_consent(session: Session, fingerprint: str, at: date | datetime | str) 
     return change_consent(session, dataset(session, fingerprint), "given", parse_instant(at))
 
 
-def withdraw_consent(session: Session, fingerprint: str, at: date | datetime | str) -> Consent:
-    """Record that consent ends at an instant. Raises `UnknownDatasetError`, `InstantError`, `ConsentError`."""
-    return change_consent(session, dataset(session, fingerprint), "withdrawn", parse_instant(at))
+def withdraw_consent(
+    session: Session, fingerprint: str, at: date | datetime | str, *, reason: str | None = None
+) -> Consent:
+    """Record that consent ends at an instant, and why. Raises `UnknownDatasetError`, `InstantError`, `ConsentError`."""
+    return change_consent(session, dataset(session, fingerprint), "withdrawn", parse_instant(at), reason=reason)
 
 
-def change_consent(session: Session, dataset: Dataset, change: str, at: str) -> Consent:
+def change_consent(session: Session, dataset: Dataset, change: str, at: str, *, reason: str | None = None) -> Consent:
     """Record consent as "given" or "withdrawn" from an instant, in stored form, on. Raises `ConsentError`."""
+    earlier = checked_change(session, dataset, change, at)
+    row = Consent(dataset=dataset.fingerprint, change=change, effective_at=at, entry=0)
+    return register(session, row, key=f"consent:{dataset.fingerprint}:{len(earlier) + 1}", reason=reason)
+
+
+def checked_change(session: Session, dataset: Dataset, change: str, at: str) -> list[Consent]:
+    """The changes so far, of a dataset whose consent can change in this way then. Raises `ConsentError`."""
     earlier = consents(session, dataset.fingerprint)
     if earlier and at < earlier[-1].effective_at:
         raise ConsentError(
@@ -40,8 +49,7 @@ def change_consent(session: Session, dataset: Dataset, change: str, at: str) -> 
         raise ConsentError(dataset.fingerprint, f"is given already, since {earlier[-1].effective_at}")
     if change == "withdrawn" and not given:
         raise ConsentError(dataset.fingerprint, "is not given, so it cannot be withdrawn")
-    row = Consent(dataset=dataset.fingerprint, change=change, effective_at=at, entry=0)
-    return register(session, row, key=f"consent:{dataset.fingerprint}:{len(earlier) + 1}")
+    return earlier
 
 
 def consents(session: Session, fingerprint: str, *, before: int | None = None) -> list[Consent]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import chain
@@ -22,6 +21,7 @@ from attribution.meter import InRunShapley
 from attribution.record import SCORES, RunRecord
 from attribution.training.configuration import TrainingConfiguration
 from attribution.training.corpus import Blocks, Corpus, LeakageWatch, objective, pack
+from attribution.training.deterministic import deterministic
 from attribution.training.errors import ConfigurationError, NothingKeptError, TooLittleTextError
 from attribution.training.keeping import KeepList
 from attribution.training.loop import build_optimizer, run_steps
@@ -60,7 +60,7 @@ def train(
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".tokens-", dir=out) as scratch, _deterministic(configuration):
+        with tempfile.TemporaryDirectory(prefix=".tokens-", dir=out) as scratch, deterministic(configuration):
             kept = None if keep is None else KeepList.load(keep)
             return _train(sources, tasks, configuration, out, Path(scratch), console, kept)
     finally:
@@ -197,27 +197,3 @@ def _those_of(sources: Sequence[Source], supplied: Sequence[Blocks]) -> tuple[li
 
 def _counts(blocks: Blocks) -> dict[str, Any]:
     return {"records": blocks.records, "tokens": blocks.token_count, "blocks": len(blocks.tokens)}
-
-
-@contextmanager
-def _deterministic(configuration: TrainingConfiguration) -> Iterator[None]:
-    """Seeds torch and asks it for deterministic arithmetic in float32; the caller's settings come back after."""
-    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    memory: Any = torch.utils.deterministic  # a module whose one setting is a property that type checkers do not see
-    filled, threads = memory.fill_uninitialized_memory, torch.get_num_threads()
-    number = torch.get_default_dtype()
-    with torch.random.fork_rng():
-        torch.manual_seed(configuration.seed)
-        torch.set_default_dtype(torch.float32)  # initial weights are drawn in it: another one draws others
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        # Filling fresh memory guards against code that reads it unset; training code does not, and it costs a tenth.
-        memory.fill_uninitialized_memory = False
-        if configuration.threads is not None:
-            torch.set_num_threads(configuration.threads)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(strict, warn_only=warn)
-            memory.fill_uninitialized_memory = filled
-            torch.set_num_threads(threads)
-            torch.set_default_dtype(number)

@@ -27,6 +27,7 @@ from ledger.cli import (
     timeline,
     trace,
     train,
+    unlearn,
     verify,
 )
 from ledger.cli.account import account
@@ -65,6 +66,7 @@ application.command("timeline", epilog=timeline.EXAMPLE)(timeline.timeline)
 application.command("trace", epilog=trace.EXAMPLE)(trace.trace)
 application.command("predict", epilog=predict.EXAMPLE)(predict.predict)
 application.command("royalty", epilog=royalty.EXAMPLE)(royalty.royalty)
+application.command("unlearn", epilog=unlearn.EXAMPLE)(unlearn.unlearn)
 application.add_typer(stake, name="stake")
 application.command("settle", epilog=settle.EXAMPLE)(settle.settle)
 application.command("reverse", epilog=reverse.EXAMPLE)(reverse.reverse)

@@ -37,6 +37,7 @@ COMMANDS = {
     "trace",
     "predict",
     "royalty",
+    "unlearn",
     "stake deposit",
     "stake withdraw",
     "settle",
