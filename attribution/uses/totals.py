@@ -81,6 +81,21 @@ class Totals:
         self._db.create_function("drops", 3, drops, deterministic=True)
         self._dropped = ("drops(who, dataset, sample)", ())
 
+    def standings(self) -> Iterator[tuple[int, float | None]]:
+        """Who supplied each unit and its standing, None where it has none, in the order in which they were added."""
+        return self._rows("SELECT who, CASE WHEN score IS NULL THEN NULL ELSE standing END FROM unit ORDER BY id")
+
+    def restand(self, standings: Iterable[float | None]) -> None:
+        """Give the units other standings, in the order in which they were added."""
+        self._db.executemany(
+            "UPDATE unit SET standing = ? WHERE id = ?", ((found, number) for number, found in enumerate(standings, 1))
+        )
+
+    def drop_standing_below(self, least: float, spared: Sequence[int] = ()) -> None:
+        """Drop every unit with a standing below this, but for those of the contributors who are `spared`."""
+        places = ", ".join("?" * len(spared))
+        self._dropped = (f"score IS NOT NULL AND standing < ? AND who NOT IN ({places})", (least, *spared))
+
     def drop_share(self, share: float) -> None:
         """Drop the units that rank lowest, as long as they are at most this share of the size of all."""
         (whole,) = self._db.execute("SELECT coalesce(sum(size), 0) FROM unit").fetchone()

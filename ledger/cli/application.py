@@ -12,16 +12,18 @@ from ledger.cli import (
     demonstration,
     duplicates,
     erase,
+    explain,
     export,
     import_run,
     init,
     key,
     moves,
+    poison,
     predict,
     release,
     reverse,
-    select,
     royalty,
+    select,
     settle,
     statement,
     timeline,
@@ -64,7 +66,9 @@ application.command("curate", epilog=curate.EXAMPLE)(curate.curate)
 application.command("select", epilog=select.EXAMPLE)(select.select)
 application.command("timeline", epilog=timeline.EXAMPLE)(timeline.timeline)
 application.command("trace", epilog=trace.EXAMPLE)(trace.trace)
+application.command("explain", epilog=explain.EXAMPLE)(explain.explain)
 application.command("predict", epilog=predict.EXAMPLE)(predict.predict)
+application.command("poison", epilog=poison.EXAMPLE)(poison.poison)
 application.command("royalty", epilog=royalty.EXAMPLE)(royalty.royalty)
 application.command("unlearn", epilog=unlearn.EXAMPLE)(unlearn.unlearn)
 application.add_typer(stake, name="stake")
