@@ -161,11 +161,12 @@ def _picture(one: dict, names: list[str]):
     figures = np.array(one[METHODS[0]])
     for panel, kind in zip(grid, KINDS, strict=True):
         chosen = [number for number, (this, _) in enumerate(one["names"]) if this == kind]
-        limit = np.abs(figures).max()
-        image = panel.imshow(figures[chosen], cmap="RdYlGn", vmin=-limit, vmax=limit, aspect="auto")
+        rows = figures[chosen] / np.abs(figures[chosen]).max(axis=1, keepdims=True)
+        image = panel.imshow(rows, cmap="RdYlGn", vmin=-1, vmax=1, aspect="auto")
         panel.set_xticks(range(len(names)), names, rotation=45, ha="right")
         panel.set_yticks(range(len(chosen)), [one["names"][number][1] for number in chosen])
-        panel.set_title(f"text {kind}", fontsize=10, loc="left")
+        panel.set_xlabel("contributor")
+        panel.set_title(f"text {kind}, by domain", fontsize=10, loc="left")
         panel.grid(visible=False)
-    figure.colorbar(image, ax=grid, label="nats a byte, positive = lowered its loss")
+    figure.colorbar(image, ax=grid, label="value, of the text's largest; positive = lowered its loss")
     return figure
