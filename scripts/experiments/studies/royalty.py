@@ -168,5 +168,5 @@ def _picture(one: dict, names: list[str]):
         panel.set_xlabel("contributor")
         panel.set_title(f"text {kind}, by domain", fontsize=10, loc="left")
         panel.grid(visible=False)
-    figure.colorbar(image, ax=grid, label="value, of the text's largest; positive = lowered its loss")
+    figure.colorbar(image, ax=grid, label="value, of the text's largest")
     return figure
