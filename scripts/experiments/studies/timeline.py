@@ -40,7 +40,7 @@ class Size:
 
 SIZES = {
     "quick": Size(2, 9_000, (1.0,), 4, 2, layers=1, width=16, context=32),
-    "default": Size(4, 160_000, (1.0, 0.25), 20, 8),
+    "default": Size(4, 160_000, (1.0,), 20, 8),
     "full": Size(8, 320_000, (1.0, 0.5, 0.25), 20, 16),
 }
 
@@ -144,15 +144,19 @@ def _by_corpus(runs: list[dict[str, Any]], task: str) -> str:
     early, late, whole = (_of(runs, span, task) for span in ("early", "late", "whole"))
     rows = []
     for c in np.argsort(-whole.mean(axis=0)):
+        own = [
+            spread(part[:, c] / whole[:, c]) if (whole[:, c] > 0).all() else "–"  # a share of a loss says nothing
+            for part in (early, late)
+        ]
         shares = [spread(part[:, c] / part.sum(axis=1)) for part in (early, late)]
-        rows.append([CORPORA[c], *(spread(part[:, c], 3) for part in (whole, early, late)), *shares])
-    columns = ["corpus", "value", "in the first tenth", "in the last half"]
-    return table([*columns, "share of the first tenth's value", "share of the last half's"], rows)
+        rows.append([CORPORA[c], *(spread(part[:, c], 3) for part in (whole, early, late)), *own, *shares])
+    columns = ["corpus", "value", "in the first tenth", "in the last half", "of its own, first tenth", "last half"]
+    return table([*columns, "share of all, first tenth", "of all, last half"], rows)
 
 
 def _picture(runs: list[dict[str, Any]]) -> Any:
     """For each task, what every corpus did in each part of the run, mean over seeds."""
-    figure, grid = axes(len(DOMAINS), width=10.5, height=3.6)
+    figure, grid = axes(len(DOMAINS), width=9.6, height=3.4)
     middles = [(part["first_step"] + part["end_step"]) / 2 / runs[0]["steps"] for part in runs[0]["parts"]]
     for axis, (corpus, task) in zip(grid, DOMAINS.items(), strict=True):
         at = runs[0]["tasks"].index(task)
@@ -161,8 +165,9 @@ def _picture(runs: list[dict[str, Any]]) -> Any:
         for c, name in enumerate(CORPORA):
             own = name == corpus
             (line,) = axis.plot(middles, mean[:, c], linewidth=2.8 if own else 1.2, label=name, zorder=3 if own else 2)
-            low, high = mean[:, c] - deviation[:, c], mean[:, c] + deviation[:, c]
-            axis.fill_between(middles, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+            if own:
+                low, high = mean[:, c] - deviation[:, c], mean[:, c] + deviation[:, c]
+                axis.fill_between(middles, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
         axis.axhline(0, color="#6b7280", linewidth=0.8)
         axis.axvspan(0, 0.1, color="#e5e7eb", alpha=0.6, linewidth=0, zorder=0)
         axis.axvspan(0.5, 1, color="#e5e7eb", alpha=0.6, linewidth=0, zorder=0)

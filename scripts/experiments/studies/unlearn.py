@@ -57,7 +57,7 @@ IMAGES = (Case("images", "SGD", 0.2, 300), Case("images", "AdamW", 0.003, 300))
 TEXT = (Case("text", "AdamW", 0.002, 400),)
 SIZES = {
     "quick": Size({"digits": 2}, (Case("digits", "AdamW", 0.003, 20),)),
-    "default": Size({"digits": 5, "images": 3, "text": 3}, DIGITS + IMAGES + TEXT),
+    "default": Size({"digits": 5, "images": 2, "text": 2}, DIGITS + IMAGES + TEXT),
     "full": Size({"digits": 10, "images": 6, "text": 6}, DIGITS + IMAGES + TEXT),
 }
 
