@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from fractions import Fraction
 from math import lcm
 from pathlib import Path
@@ -10,12 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attribution.record import RunRecord
-from attribution.training.keeping import KeepList
-from attribution.training.sources import Source
 from ledger.cli.options import DEFAULT_LEDGER, AsJson, LedgerPlace
 from ledger.cli.output import say, say_json, table
 from ledger.cli.progress import advancing
-from ledger.cli.run_data import run_folder, run_record, run_sources
+from ledger.cli.run_data import kept_sources, run_folder, run_record, run_sources
 from ledger.cli.texts import read_text
 from ledger.cli.typed import amount
 from ledger.database import Ledger
@@ -30,16 +29,6 @@ EXAMPLE = "Example: ghostledger trace runs/monday --text answer.txt --royalty 10
 
 _SHARE_DECIMALS = 12
 _SHOWN_CHARACTERS = 160
-
-
-class FilteredRunError(LedgerError):
-    """The run was trained on what a keep list left, and another list, or none, is given."""
-
-    def __init__(self, needed: str | None, given: str | None) -> None:
-        self.needed, self.given = needed, given
-        wanted = f"on the keep list {needed[:12]}" if needed else "on all its data, not on a keep list"
-        remedy = "leave --keep out" if needed is None else "give it with --keep"
-        super().__init__(f"the run was trained {wanted}: {remedy}" + (f" ({given[:12]} is another)" if given else ""))
 
 
 class NoRoyaltyError(LedgerError):
@@ -59,17 +48,25 @@ def trace(
         tuple[str, str] | None,
         typer.Option(metavar="AMOUNT ASSET", help="Divide this by the shares, to the last unit."),
     ] = None,
+    preconditioner: Annotated[
+        str, typer.Option(help="identity, diagonal, or kronecker: by which product gradients are compared.")
+    ] = "identity",
+    normalise: Annotated[
+        str, typer.Option(help="Divide a sample's score by nothing (none), its tokens, or its gradient's length.")
+    ] = "none",
     show: Annotated[int, typer.Option(min=0, help="How many samples to show.")] = 10,
     ledger: LedgerPlace = DEFAULT_LEDGER,
     as_json: AsJson = False,
 ) -> None:
     """Rank the run's training samples and contributors for a text, by the gradients' dot products.
 
-    At the model's final parameters, without a preconditioner. Only data that is consented to now is read. A
+    At the model's final parameters. Only data that is consented to now is read. A
     contributor's royalty share is its total, where that is above 0; nothing is booked.
     """
-    from attribution.uses.trace import trace as traced  # loads torch, which few other commands need
+    from attribution.uses.scoring import Measure  # loads torch, which few other commands need
+    from attribution.uses.trace import trace as traced
 
+    measure = Measure(preconditioner, normalise)
     asked = read_text(text)
     record = run_record(run)
     with Ledger.open(ledger) as books:
@@ -77,24 +74,15 @@ def trace(
         if royalty is not None:
             with books.reading() as session:
                 money = amount(session, " ".join(royalty))
-        sources = _kept(record, run_sources(books, record), keep)
+        sources = kept_sources(record, run_sources(books, record), keep)
     with advancing(None, "scoring samples") as advance:
-        found = traced(record, run_folder(run), sources, asked, show=show, advance=advance)
+        found = traced(record, run_folder(run), sources, asked, measure=measure, show=show, advance=advance)
     if money is not None and not found.shares:
         raise NoRoyaltyError
     if as_json:
-        say_json(_json(record, found, money))
+        say_json({**_json(record, found, money), **asdict(measure)})
     else:
         _show(found, money)
-
-
-def _kept(record: RunRecord, sources: list[Source], keep: Path | None) -> list[Source]:
-    needed = (record.details.get("keep") or {}).get("sha256")
-    given = None if keep is None else KeepList.load(keep)
-    hash = None if given is None else given.sha256
-    if needed != hash:
-        raise FilteredRunError(needed, hash)
-    return sources if given is None else [given.of(source) for source in sources]
 
 
 def _divided(shares: dict[str, Fraction], total: int) -> dict[str, int]:
@@ -110,7 +98,6 @@ def _json(record: RunRecord, found: Traced, money: Amount | None) -> dict[str, A
     return {
         "run": record.identity,
         "tokens": found.tokens,
-        "preconditioner": "identity",
         "contributors": [
             {
                 "contributor": name,

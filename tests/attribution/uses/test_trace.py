@@ -23,7 +23,11 @@ from attribution.training import Source, TaskSource, TrainingConfiguration, trai
 from attribution.training.model import build_model
 from attribution.training.tokenizer import encode, load_tokenizer
 from attribution.uses.errors import MissingFromRunError, QueryError, UseError
-from attribution.uses.trace import Tracer, royalty_shares, trace
+from attribution.uses.preconditioner import PRECONDITIONERS, fitted
+from attribution.uses.samples import pieces_of, samples_of
+from attribution.uses.scoring import NORMALISATIONS, Measure
+from attribution.uses.trace import royalty_shares, trace
+from attribution.uses.tracer import Tracer
 
 WORDS = [
     a + b + c for a in ("ba", "ko", "mi", "tu") for b in ("ra", "len", "so", "dir") for c in ("n", "ta", "vo", "k")
@@ -154,6 +158,43 @@ def test_a_verbatim_copy_ranks_first_among_hundreds(run: Run, number: int) -> No
     assert texts[number].startswith(first.text) or texts[number].endswith(first.text)
     assert first.score > found.top[1].score > found.top[2].score
     assert found.bottom[0].score < found.bottom[1].score < found.top[2].score
+
+
+@pytest.mark.parametrize("normalise", NORMALISATIONS)
+@pytest.mark.parametrize("preconditioner", PRECONDITIONERS)
+def test_every_measure_is_the_product_that_it_says_and_finds_the_copy(
+    run: Run, preconditioner: str, normalise: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each sample's gradient alone, times the preconditioned query's, over its tokens or its own length."""
+    (_, *sources, _), folder, record, texts = run  # bob's, which is enough
+    monkeypatch.setattr("attribution.uses.scoring.FITTED_ON", 1000)  # all of them, so that chance decides nothing
+    found = trace(record, folder, sources, texts[133], measure=Measure(preconditioner, normalise), show=1000)
+    if normalise != "tokens":  # of mean losses, records' last pieces of a token or two come first
+        assert (found.top[0].contributor, found.top[0].record) == ("bob", 33)
+    tokenizer = load_tokenizer(folder / "model")
+    samples = list(samples_of(sources, tokenizer, 16))
+    assert len(found.top) == len(samples)
+    model = build_model(TrainingConfiguration(model=folder / "model", context=16), tokenizer).eval()
+    rows = [torch.tensor(sample.tokens) for sample in samples]
+    with Tracer(model) as tracer:
+        each = torch.stack([tracer.gradient([row]) for row in rows])
+        precondition = fitted(preconditioner, tracer, rows)
+        query = [torch.tensor(piece) for piece in pieces_of(encode(tokenizer, [texts[133]])[0], 16)]
+        direction = tracer.gradient(query, 1 / sum(len(piece) - 1 for piece in query))
+    scores = each @ precondition(direction)
+    if normalise == "tokens":
+        scores /= torch.tensor([len(row) - 1 for row in rows])
+    elif normalise == "gradient":
+        scores /= (each * precondition(each)).sum(1).sqrt()
+    by_place = {(one.contributor, one.record, one.piece): one.score for one in found.top}
+    ours = torch.tensor([by_place[one.contributor, one.record, one.piece] for one in samples], dtype=torch.float64)
+    torch.testing.assert_close(ours, scores.double(), rtol=1e-3, atol=1e-4 * float(scores.abs().max()))
+
+
+def test_what_is_no_measure_is_refused() -> None:
+    for wrong in ({"preconditioner": "shampoo"}, {"normalise": "twice"}):
+        with pytest.raises(UseError, match="one of"):
+            Measure(**wrong)
 
 
 def test_padding_and_the_batch_change_no_score(run: Run) -> None:

@@ -34,6 +34,12 @@ def test_the_record_a_text_was_copied_from_is_shown_first_and_royalties_sum_to_t
     assert "record 41 of" in shown
     for words, reason in REFUSED:
         assert reason in run(words).refusal
+    for preconditioner, normalise in (("diagonal", "gradient"),):
+        words = f"--preconditioner {preconditioner} --normalise {normalise}"
+        other = ok(f"trace runs/one --text said.txt {words} --show 3 --json").json
+        assert (other["preconditioner"], other["normalise"]) == (preconditioner, normalise)
+        assert other["top"][0]["contributor"] == "carol"
+        assert other["top"][0]["score"] != pytest.approx(first["score"], rel=1e-3)
 
 
 REFUSED = [
@@ -42,6 +48,8 @@ REFUSED = [
     ("trace runs/one --text said.txt --royalty 1.001 EUR", "decimals"),
     ("trace runs/one --text said.txt --ledger nothing.db", "nothing.db"),
     ("trace runs/one --text said.txt --keep said.txt", "keep list"),
+    ("trace runs/one --text said.txt --preconditioner shampoo", "shampoo"),
+    ("trace runs/one --text said.txt --normalise twice", "twice"),
 ]
 
 
