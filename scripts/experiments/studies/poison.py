@@ -70,7 +70,7 @@ def report(run: Runner, size: str) -> Report:
         f"telling them, and the share found at 1 % false alarms, mean over {chosen.seeds} seeds:",
         table(["data", "update", "attack", *WAYS], [_detected(case, found[case]) for case in cases]),
         f"Thresholds set for 1 % by a trusted contributor ({TRUSTED}) or by the mirrored side: the share of innocent "
-        "rows flagged / of bad rows flagged. First suspect: in how many runs the attacker is the contributor whose flags "
+        "rows flagged / of bad rows flagged. First suspect: in how many runs the attacker is the one whose flags "
         "are least likely to be chance, on the clean task / with a task for the attack.",
         table(
             [

@@ -82,6 +82,12 @@ def test_what_only_one_task_measures_is_found_by_that_task_alone(tmp_path: Path)
     assert len(bad & dropped(tmp_path / "clean")) <= 3
 
 
+def test_help_on_one_task_hides_no_harm_to_another(tmp_path: Path) -> None:
+    record = attacked(tmp_path / "s.parquet", {"trigger": 8.0, "clean": -8.0}, ["clean", "trigger"])
+    poison(record, tmp_path, tmp_path / "out", trusted=["ann"])
+    assert set(range(2 * EACH, 2 * EACH + 40)) <= dropped(tmp_path / "out")
+
+
 def test_a_trusted_contributor_sets_the_threshold_and_is_never_flagged(tmp_path: Path) -> None:
     record = attacked(tmp_path / "s.parquet", {"clean": 8.0}, ["clean"])
     found = poison(record, tmp_path, tmp_path / "out", trusted=["ann"], false_alarms=0.02)
