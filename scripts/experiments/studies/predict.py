@@ -33,7 +33,8 @@ class Size:
     by_row: tuple[int, ...]  # which of them by sample too
     halves: int
     row_halves: int
-    seeds: int  # of runs; retrainings have as many others
+    seeds: int  # of runs
+    retrainings: int  # other seeds, of retrainings on half of the contributors
     row_seeds: int  # of retrainings on half of the samples
     left_out_rows: int = 0  # seeds for which each sample is left out in turn
 
@@ -50,9 +51,9 @@ CASES = (
 )
 IMAGES = (Case("images", "mixed", "momentum", 0.03, 60), Case("images", "mixed", "AdamW", 0.003, 60))
 SIZES = {
-    "quick": Size((digits("mixed", "SGD", 0.2, 3),), (0,), 4, 4, 2, 2),
-    "default": Size(CASES, (0, 1), 30, 40, 3, 5),
-    "full": Size((*CASES, *IMAGES), (0, 1, 2, 3), 60, 80, 5, 20, 1),
+    "quick": Size((digits("mixed", "SGD", 0.2, 3),), (0,), 4, 4, 1, 2, 2),
+    "default": Size(CASES, (0, 1), 30, 40, 3, 3, 5),
+    "full": Size((*CASES, *IMAGES), (0, 1, 2, 3), 60, 80, 5, 5, 20, 1),
 }
 
 
@@ -147,7 +148,7 @@ def report(run: Runner, size: str) -> Report:
     cells += [_by_row(run, chosen, chosen.cases[i], scored[chosen.cases[i]]) for i in chosen.by_row]
     texts = [
         "Linear datamodeling score: rank correlation over random halves (of the ten contributors "
-        f"{chosen.halves} halves, {chosen.seeds} seeds; of the samples {chosen.row_halves} halves, {chosen.row_seeds} "
+        f"{chosen.halves} halves, {chosen.retrainings} seeds; of the samples {chosen.row_halves} halves, {chosen.row_seeds} "
         "seeds) of a half's summed values with minus the loss after training on it, as many steps as the run had, mean "
         f"over seeds. Of one run, mean ± standard deviation over {chosen.seeds} runs of other seeds, and in brackets "
         "for the mean of the runs. Ceiling: the same between the retrainings of one half of the seeds and the other. "
@@ -165,7 +166,7 @@ def report(run: Runner, size: str) -> Report:
 
 def _by_contributor(run: Runner, size: Size, case: Case, scored: list[Any]) -> Cell:
     asked = coalitions(len(case.materials.contributors), size.halves)[len(case.materials.contributors) + 1 :]
-    reached = _seeded(run, losses, [case], size.seeds, RETRAINING_SEEDS, coalitions=asked)[case]
+    reached = _seeded(run, losses, [case], size.retrainings, RETRAINING_SEEDS, coalitions=asked)[case]
     found = _seeded(run, values, [case], size.seeds)[case]
     scores = {name: np.array([one[name] for one in found]) for name in PATHS.values()}
     scores[LEFT_OUT] = np.array(_seeded(run, left_out, [case], size.seeds)[case])
