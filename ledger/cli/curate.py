@@ -36,6 +36,9 @@ def curate(
     ] = False,
     task: Annotated[str | None, typer.Option(help="Go by the scores on this task alone.")] = None,
     show: Annotated[int, typer.Option(min=0, help="How many of the worst and of the best to show.")] = 5,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw what is kept and dropped of each contributor's to this PNG.")
+    ] = None,
     ledger: LedgerPlace = DEFAULT_LEDGER,
     as_json: AsJson = False,
 ) -> None:
@@ -51,10 +54,17 @@ def curate(
     total = (record.details.get("samples") or {}).get("scores")
     with advancing(total, "reading scores") as advance:
         found = curated(record, folder, target, rule, sources=sources, show=show, advance=advance)
+    if picture is not None:
+        from attribution.uses.choice_picture import Bars, draw_choice  # loads matplotlib
+
+        bars = [Bars(c.name, c.kept.size, c.dropped.size, c.kept.score, c.dropped.score) for c in found.contributors]
+        draw_choice(bars, picture, size_is=found.size_is)
     if as_json:
         say_json(found.json())
     else:
         _show(found)
+        if picture is not None:
+            say(f"the picture: {picture}")
 
 
 def _show(found: Curation) -> None:

@@ -58,6 +58,9 @@ def select(
         Path | None, typer.Option(help="A new folder for the keep list and the report; RUN/selected where not given.")
     ] = None,
     show: Annotated[int, typer.Option(min=0, help="How many of the worst and of the best records to show.")] = 5,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw what is taken and left of each contributor's to this PNG.")
+    ] = None,
     ledger: LedgerPlace = DEFAULT_LEDGER,
     as_json: AsJson = False,
 ) -> None:
@@ -76,10 +79,24 @@ def select(
         found = selected(
             record, folder, out or folder / "selected", asked, chosen=taken, sources=sources, show=show, advance=advance
         )
+    if picture is not None:
+        _draw(found, picture)
     if as_json:
         say_json(found.json())
     else:
         _show(found, record)
+        if picture is not None:
+            say(f"the picture: {picture}")
+
+
+def _draw(found: Selection, picture: Path) -> None:
+    from attribution.uses.choice_picture import Bars, draw_choice  # loads matplotlib
+
+    bars = []
+    for share in found.contributors:
+        taken, left = (0 if pile is None else pile.size for pile in (share.taken, share.left))
+        bars.append(Bars(share.name, taken, left, share.worth, share.value - share.worth))
+    draw_choice(bars, picture, size_is=found.size_is, kept="taken", left="left")
 
 
 def _amount(option: str, text: str) -> Decimal:

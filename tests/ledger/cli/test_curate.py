@@ -42,6 +42,10 @@ def test_what_would_be_dropped_is_shown_to_people(ok: Run, corpora: dict[str, st
     shown = ok("curate runs/one --drop-share 0.1 --standing --out other").out
     assert "beside the others of their steps" in shown
     assert "standard deviations" in shown
+    assert "the picture" not in shown
+    shown = ok("curate runs/one --out third --picture pictures/curated.png").out
+    assert "the picture: pictures/curated.png" in shown
+    assert Path("pictures/curated.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_the_ledger_the_list_is_made_and_texts_are_said_to_be_missing(ok: Run, corpora: dict[str, str]) -> None:

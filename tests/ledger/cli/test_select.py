@@ -50,7 +50,8 @@ def test_contributors_are_bought_for_money_from_a_run_without_scores(ok: Run, co
 
 def test_what_is_taken_is_shown_to_people(ok: Run, corpora: dict[str, str]) -> None:
     ok(TRAIN)
-    shown = ok("select runs/one --budget 20 --unit records --out list").out
+    shown = ok("select runs/one --budget 20 --unit records --out list --picture taken.png").out
+    assert Path("taken.png").read_bytes().startswith(b"\x89PNG")
     for part in ("alice", "taken", "tells story", "train --keep list/keep.parquet", "of 20"):
         assert part in shown
 
@@ -67,6 +68,7 @@ REFUSED = [
     ("select runs/one --budget 5 --price alice=1", "'bob' has no price"),
     ("select runs/one --budget 5 --price eve=1", "'eve'"),
     ("select runs/one --budget 5 --unit contributors --fill", "fill up"),
+    ("select runs/one --budget 5 --picture alice.jsonl/x.png --out aside", "cannot be written"),
     ("select runs/one --budget 5 --chosen runs/one/records.parquet", "keep list"),
 ]
 
