@@ -117,3 +117,18 @@ def test_a_run_on_another_objective_is_refused(run: Run, ok: Run, trained: dict[
     ok("init --ledger other.db")
     assert stated["objective"]
     assert "measured on no objective" in run("unlearn runs/one bob --out two --ledger other.db").refusal
+
+
+def test_a_run_on_a_keep_list_is_repaired_on_what_it_kept(run: Run, ok: Run, corpora: dict[str, str]) -> None:
+    ok(f"train --out runs/first {TINY} --scores --json")
+    ok("curate runs/first --drop-share 0.5 --json")
+    words = "--keep runs/first/curated/keep.parquet --tokenizer runs/first/model"
+    ok(f"train --out runs/one {TINY} {words} --displacements --json")
+    assert "give it with --keep" in run("unlearn runs/one bob --out two").refusal
+    found = ok(
+        "unlearn runs/one bob --out two --keep runs/first/curated/keep.parquet --repair-steps 1 --no-withdraw --json"
+    ).json
+    ok(f"train --out runs/all {TINY} --displacements --tokenizer runs/first/model --json")
+    everything = ok("unlearn runs/all bob --out three --repair-steps 1 --no-withdraw --json").json
+    kept, whole = (sum(one["repair"]["blocks"].values()) for one in (found, everything))
+    assert 0 < kept < 0.9 * whole
