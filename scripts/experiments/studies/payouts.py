@@ -84,10 +84,10 @@ STRATEGIES: dict[str, tuple[Callable[..., Materials] | None, str]] = {
     HONEST: (None, ""),
     "withholds half": (_withholds, ""),
     "flips half of the labels": (_flips, "floor, carry or slash; disputes"),
-    "adds as much junk": (_adds_junk, "poison and curate before settling; stakes and slash"),
+    "adds as much junk": (_adds_junk, "stakes and slash; curate before settling"),
     "copies another's rows": (_copies, "duplicates refused or grouped"),
     "adds copies of another's rows": (_adds_copies, "duplicates refused or grouped; a cap"),
-    "splits into five names": (_splits, "none needed"),
+    "splits into five names": (_splits, "carry or a group: the floor forgives names below 0"),
     "tunes images to the validation set": (_tunes, "a fresh, hidden validation set"),
     "hands in validation rows": (_leaks, "a hidden validation set; overlap with it refused"),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.ledger.cli.conftest import TINY, Run
 from tests.test_readme import commands_of
 
-USES = {"curate", "predict", "select", "timeline", "trace", "royalty", "unlearn"}
+USES = {"curate", "explain", "poison", "predict", "select", "timeline", "trace", "royalty", "unlearn"}
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "uses.md"
 
 
