@@ -110,7 +110,7 @@ def test_the_slope_foretells_a_small_estimate_and_the_losses_are_those_of_the_mo
     found = forget(model, displacements, "cy", objective, lambda: seen.append(flat(model)), strength=strength)
     assert found.estimate - found.before == pytest.approx(found.slope, rel=1e-3)
     torch.testing.assert_close(seen[0], end - strength * displacements.of("cy"))
-    assert found.after == pytest.approx([float(objective(model))], abs=1e-12)
+    assert found.after == pytest.approx([objective(model).item()], abs=1e-12)
     assert found.parameters_after == found.parameters_estimate == fingerprint(model) != found.parameters_before
 
 
