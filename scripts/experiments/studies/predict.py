@@ -149,7 +149,8 @@ def report(run: Runner, size: str) -> Report:
     texts = [
         "Linear datamodeling score: rank correlation over random halves (of the ten contributors "
         f"{chosen.halves} halves, {chosen.retrainings} seeds; of the samples {chosen.row_halves} halves, "
-        f"{chosen.row_seeds} seeds) of a half's summed values with minus the loss after training on it, as many steps as the run had, mean "
+        f"{chosen.row_seeds} seeds) of a half's summed values with minus the loss after training on it, as many steps "
+        "as the run had, mean "
         f"over seeds. Of one run, mean ± standard deviation over {chosen.seeds} runs of other seeds, and in brackets "
         "for the mean of the runs. Ceiling: the same between the retrainings of one half of the seeds and the other. "
         f"TRAK ({peers.PROJECTED} dimensions), influence (conjugate gradients, {peers.ITERATIONS} iterations, "
