@@ -20,7 +20,7 @@ from attribution.uses.curate import curate
 from attribution.uses.curation import Rule
 from studies.keep_lists import dropped, keep_list
 from studies.language_runs import packed, record_losses, record_tokens, tokenizer_of, trained
-from studies.pooled_text import INJECTED, NATURAL, PROSE, Pool, pool, write
+from studies.pooled_text import INJECTED, PROSE, Pool, natural, pool, write
 from studies.report import COLOURS, Report, axes
 
 TITLE = "Curate: leave out what did harm"
@@ -206,7 +206,7 @@ def _arms(results: list[Any]) -> str:
 def _kinds(size: Size, pooled: list[Any]) -> str:
     names = [_label(name, size.share) for name in (NATS, STANDING, RANDOM, LOSS, REFERENCE)]
     rows = []
-    for kind in (*PROSE, *NATURAL, *INJECTED):
+    for kind in (*PROSE, *natural(), *INJECTED):
         shares = [[one["arms"][name]["dropped"].get(kind, 0.0) for one in pooled] for name in names]
         rows.append([kind, *(f"{100 * np.mean(found):.0f} %" for found in shares)])
     return table(["kind", *names], rows)

