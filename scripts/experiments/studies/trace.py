@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +24,17 @@ from attribution.training.tokenizer import encode, load_tokenizer, train_tokeniz
 from attribution.uses.preconditioner import PRECONDITIONERS, fitted
 from attribution.uses.scoring import NORMALISATIONS
 from attribution.uses.tracer import Tracer, summed_loss
-from studies.corpora import DESKS, documents, sources
+from studies.corpora import sources
 from studies.language_runs import trained
-from studies.paraphrase import halves, light, retained, significant, synonyms_among
+from studies.paraphrase import retained
 from studies.report import COLOURS, Report, axes
+from studies.trace_questions import KINDS, Case, Question, question
 
 TITLE = "Trace: at what place a text's source comes"
-KINDS = ("verbatim", "half of it", "light paraphrase", "significant paraphrase", "same article")
-LITERATURE = ("1", "1", "1", "32", "146")  # of 320 000, as the issue states the published figures
+LITERATURE = ("1", "1", "1", "32", "146")  # of 320 000, as published
 
 Floats = npt.NDArray[np.float64]
 Ranks = dict[str, dict[str, list[float]]]  # by method and kind
-
-
-@dataclass(frozen=True)
-class Case:
-    """A corpus, a model trained on it, and the sources that are asked for."""
-
-    articles: int
-    chunks: int  # of an article, each a sample of about a block
-    words: int  # of a chunk
-    sources: int
-    epochs: float
-    fit: int  # samples that preconditioners are fitted on
-    embeddings: bool = True
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,57 +58,6 @@ SHOWN = (
     ("kronecker", "tokens"),
     ("kronecker", "gradient"),
 )
-
-
-@dataclass(frozen=True)
-class Question:
-    """Samples by contributor, and queries of each kind with the number of their source and of its article's samples."""
-
-    samples: dict[str, list[str]]
-    queries: list[tuple[str, str]]  # kind and text
-    source: list[int]  # among all samples in order
-    article: list[list[int]]
-
-    @property
-    def texts(self) -> list[str]:
-        return [text for found in self.samples.values() for text in found]
-
-
-@cache
-def question(case: Case) -> Question:
-    """The seed decides on sources and paraphrases; a source's next chunk is asked for and not trained on."""
-    draw = random.Random(case.seed)
-    chunked = {desk: [] for desk in DESKS}
-    for desk in DESKS:
-        for text in documents(desk)[: case.articles // len(DESKS)]:
-            words = text.split()
-            parts = [" ".join(words[at : at + case.words]) for at in range(0, len(words), case.words)]
-            if len(parts) > case.chunks:
-                chunked[desk].append(parts[: case.chunks])
-    places = [(desk, number) for desk in DESKS for number in range(len(chunked[desk]))]
-    chosen = set(draw.sample(places, case.sources))
-    samples: dict[str, list[str]] = {}
-    asked: list[tuple[int, list[int], str, str]] = []
-    total = 0
-    for desk, articles in chunked.items():
-        mine = samples.setdefault(desk, [])
-        for number, parts in enumerate(articles):
-            at = total + len(mine)
-            if (desk, number) in chosen:
-                source = case.chunks - 2
-                asked.append((at + source, list(range(at, at + case.chunks - 1)), parts[source], parts[source + 1]))
-                mine.extend(parts[: source + 1])
-            else:
-                mine.extend(parts)
-        total += len(mine)
-    synonyms = synonyms_among(text for found in samples.values() for text in found)
-    queries, places_of, articles_of = [], [], []
-    for place, article, text, following in asked:
-        said = (text, halves(text), light(text, synonyms, draw), significant(text, synonyms, draw), following)
-        queries += list(zip(KINDS, said, strict=True))
-        places_of += [place] * len(KINDS)
-        articles_of += [article] * len(KINDS)
-    return Question(samples, queries, places_of, articles_of)
 
 
 def rank(scores: Floats, wanted: int) -> float:
