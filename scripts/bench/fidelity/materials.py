@@ -10,7 +10,7 @@ import random
 import sysconfig
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import distribution
+from importlib.metadata import PackagePath, distribution
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +165,12 @@ def _rows(content: bytes) -> Tensor:
 
 def package_files(package: str, suffix: str) -> list[Path]:
     """The installed package's files with that suffix, sorted."""
-    return sorted(Path(str(f.locate())) for f in distribution(package).files or () if str(f).endswith(suffix))
+    return sorted(Path(str(file.locate())) for file in _installed(package) if str(file).endswith(suffix))
+
+
+@cache
+def _installed(package: str) -> list[PackagePath]:
+    return distribution(package).files or []
 
 
 def _articles(desk: str) -> bytes:
