@@ -32,7 +32,6 @@ RANDOM, LOSS, REFERENCE = "at random", "highest loss of the run's model", "highe
 BAD = 0.4  # share of a pool that is not prose
 WORDS = 1024  # tokens of a vocabulary of parts of words
 SMOOTH = 3  # evaluations whose mean is the loss
-REFERENCE_STEPS = 200
 
 Floats = npt.NDArray[np.float64]
 Arm = tuple[str, float]  # a filter, and the share of all tokens that it drops
@@ -50,12 +49,13 @@ class Size:
     layers: int = 2
     width: int = 64
     context: int = 64  # bytes
+    reference: int = 200  # steps of the reference model
     share: float = 0.3  # of all tokens, dropped
     others: tuple[float, ...] = ()  # more shares, dropped by standing
 
 
 SIZES = {
-    "quick": Size(14_000, 3_000, 1, 1, 4, 1, 16, 32),
+    "quick": Size(14_000, 3_000, 1, 1, 8, 1, 16, 32, 5),
     "default": Size(),
     "full": Size(1_000_000, 100_000, 5, every=40, others=(0.15, 0.45)),
 }
@@ -100,7 +100,7 @@ def compared(case: Case) -> dict[str, Any]:
         suspicion: dict[str, Callable[[], Floats]] = {
             RANDOM: lambda: np.random.default_rng(case.seed).random(len(found.texts)),
             LOSS: lambda: _losses(found, plain, folder / "run" / "model"),
-            REFERENCE: lambda: _losses(found, plain, _reference(found, plain, folder)),
+            REFERENCE: lambda: _losses(found, plain, _reference(found, plain, size.reference, folder)),
             ALL_BAD: lambda: np.array(found.bad, dtype=np.float64),
         }
         arms = {}
@@ -125,10 +125,10 @@ def _configuration(case: Case, tokenizer: Path) -> TrainingConfiguration:
     )
 
 
-def _reference(found: Pool, plain: TrainingConfiguration, folder: Path) -> Path:
+def _reference(found: Pool, plain: TrainingConfiguration, steps: int, folder: Path) -> Path:
     """A model of the same shape that learned the objective's text."""
     clean = Source("clean", (write(folder / "clean.jsonl", found.objective),), ("clean",))
-    model, _ = trained([clean], None, plain, REFERENCE_STEPS)
+    model, _ = trained([clean], None, plain, steps)
     model.save_pretrained(folder / "reference")  # type: ignore[operator]  # a transformers model, typed as a module
     return folder / "reference"
 

