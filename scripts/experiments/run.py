@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))  # shares th
 import torch
 from fidelity.runner import Runner
 
-NAMES = ("curate", "timeline", "trace", "royalty", "explain", "select", "unlearn", "poison", "predict")
+NAMES = ("curate", "timeline", "trace", "royalty", "explain", "select", "unlearn", "poison", "predict", "finetune")
 
 
 def main() -> None:
