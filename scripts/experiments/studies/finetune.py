@@ -228,6 +228,7 @@ def _picture(found: list[dict[str, Any]]) -> Any:
     left.bar([*CLEAN, *DAMAGED], values.mean(0), yerr=values.std(0) if len(values) > 1 else None)
     left.axhline(0, color="black", linewidth=0.8)
     left.set_ylabel("value, nats")
+    left.tick_params(axis="x", labelsize=8)
     for arm in ARMS:
         curve = np.mean([[one["first"], *one["curves"][arm]] for one in found], axis=0)
         right.plot(np.arange(len(curve)) / (len(curve) - 1), curve, label=arm)
