@@ -11,7 +11,16 @@ from matplotlib.figure import Figure
 
 from attribution.errors import RecordError
 from attribution.record import RunRecord
-from attribution.training.value_lines import COLOURS, INK, QUIET, cumulative, draw_lines, label_ends, nats
+from attribution.training.value_lines import (
+    COLOURS,
+    INK,
+    QUIET,
+    cumulative,
+    draw_lines,
+    label_ends,
+    nats,
+    write_png,
+)
 
 _TASKS_SHOWN = 3
 
@@ -53,8 +62,7 @@ def draw(record: RunRecord, path: Path) -> None:
 
     figure.text(0.07, 0.95, _title(record, ranking), fontsize=15, fontweight="bold", color=INK)
     figure.text(0.07, 0.915, _subtitle(record), fontsize=10, color=QUIET)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    write_png(figure, path)
 
 
 def _task_title(record: RunRecord, task: int) -> str:

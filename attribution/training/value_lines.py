@@ -1,12 +1,15 @@
-"""Cumulative values as lines, in one look: colours by rank, names at the lines' ends."""
+"""Cumulative values as lines, in one look: colours by rank, names at the lines' ends; and pictures as files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from attribution.errors import RecordError
 from attribution.record import Floats
 
 # Okabe & Ito 2008, told apart by readers of every kind of colour vision; yellow is left out, too faint for a line.
@@ -15,6 +18,15 @@ INK, QUIET, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 
 _DASHES = ("solid", (0, (5, 1.6)), (0, (1.2, 1.2)))  # the second and third time round the colours
 _NAMED = 16  # more contributors than this, and only the ends of the ranking are named
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Write a figure to the file `path`, the same bytes every time. Raises `RecordError` where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png", metadata={"Software": None})
+    except OSError as error:
+        raise RecordError(f"{path}: the picture cannot be written: {error.strerror or error}") from error
 
 
 def cumulative(values: Floats) -> Floats:

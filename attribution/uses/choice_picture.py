@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from attribution.errors import RecordError
-from attribution.training.value_lines import COLOURS, FAINT, INK, QUIET
+from attribution.training.value_lines import COLOURS, FAINT, INK, QUIET, write_png
 
 SHOWN = 24  # contributors, those of the largest scores
 
@@ -40,11 +39,7 @@ def draw_choice(bars: Sequence[Bars], path: Path, *, size_is: str, kept: str = "
     sizes.legend(frameon=False, fontsize=8, loc="lower right")
     if len(bars) > SHOWN:
         figure.supxlabel(f"{SHOWN} of {len(bars)} contributors", color=QUIET, fontsize=8)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png", metadata={"Software": None})
-    except OSError as error:
-        raise RecordError(f"{path}: the picture cannot be written: {error.strerror or error}") from error
+    write_png(figure, path)
 
 
 def _bars(

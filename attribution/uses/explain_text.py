@@ -96,10 +96,12 @@ def check_text(
     """Train again without the hypothesised ``"group"``, or without the records that ``"raised"`` or ``"lowered"`` most.
 
     Beside it, `draws` times without as many records drawn at random. Returns what was removed, in words, and what came
-    of it. Raises `UseError` where there is no surprising hypothesis, or nothing at that end.
+    of it. Raises `UseError` where there is no surprising hypothesis, or nothing at that end, and for a run that stopped
+    early or whose data is not all at hand: trained again it would be another run.
     """
     if what not in CHECKS:
         raise UseError(f"what is removed is one of {', '.join(CHECKS)}, not {what!r}")
+    _check_repeatable(record, sources)
     trained = TrainedModel.of(record, run)
     places = [(source.contributor, (one.dataset, one.number)) for source in sources for one in source.numbered()]
     end, said, removed = _removed(explained, what, places)
@@ -117,6 +119,19 @@ def check_text(
         draws=draws,
         advance=advance,
     )
+
+
+def _check_repeatable(record: RunRecord, sources: Sequence[Source]) -> None:
+    if not record.complete:
+        raise UseError(f"the run stopped early ({record.stopped}): it cannot be trained again to compare with")
+    at_hand = {fingerprint for source in sources for fingerprint in source.fingerprints}
+    for contributor, fingerprints in record.details["data"].items():
+        for fingerprint in fingerprints:
+            if fingerprint not in at_hand:
+                raise UseError(
+                    f"dataset {fingerprint[:12]} of {contributor!r} is not at hand any more: without it the run cannot "
+                    "be trained again to compare with"
+                )
 
 
 def _removed(explained: TextExplanation, what: str, places: Sequence[tuple[str, Place]]) -> tuple[str, str, set[Place]]:

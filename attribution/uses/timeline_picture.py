@@ -10,7 +10,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from attribution.record import Floats, RunRecord
-from attribution.training.value_lines import FAINT, INK, QUIET, cumulative, draw_lines, label_ends, look, named, quiet
+from attribution.training.value_lines import (
+    FAINT,
+    INK,
+    QUIET,
+    cumulative,
+    draw_lines,
+    label_ends,
+    look,
+    named,
+    quiet,
+    write_png,
+)
 from attribution.uses.timeline import Timeline, ranking
 
 _ROW_INCHES = 3.3
@@ -41,8 +52,7 @@ def draw_timeline(record: RunRecord, found: Timeline, path: Path) -> None:
         if task == rows - 1:
             for axes in (left, right):
                 axes.set_xlabel("optimizer step", color=QUIET, fontsize=9, labelpad=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    write_png(figure, path)
 
 
 def _parts(axes: Axes, found: Timeline, values: Floats, order: np.ndarray) -> None:

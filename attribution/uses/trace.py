@@ -27,10 +27,7 @@ from attribution.record import Floats, RunRecord
 from attribution.training.sources import Source
 from attribution.training.tokenizer import encode
 from attribution.uses.samples import Sample
-from attribution.uses.samples import pieces_of as pieces_of
 from attribution.uses.scoring import Measure, TrainedModel, scored
-from attribution.uses.tracer import Tracer as Tracer
-from attribution.uses.tracer import summed_loss as summed_loss
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Runner:
     def _path(self, function: Callable[..., Any], case: Any, options: dict[str, Any]) -> Path | None:
         if self._keep is None:
             return None
-        key = json.dumps([function.__name__, asdict(case), options], sort_keys=True)
+        key = json.dumps([function.__module__, function.__name__, asdict(case), options], sort_keys=True)
         return self._keep / f"{function.__name__}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -213,3 +214,14 @@ def test_the_grid_shows_the_question_and_every_sample(tmp_path: Path) -> None:
     figure = sample_grid(image, "a 4", {"raised": [(image, "9"), (image, "9 too")], "lowered": [(image, "4")]})
     assert [ax.get_title() for ax in figure.axes] == ["a 4", "9", "9 too", "4"]
     figure.savefig(tmp_path / "grid.png")
+
+
+def test_a_check_needs_a_whole_run_and_all_of_its_data(run: Run) -> None:
+    sources, folder, record = run
+    text = "the great bara is a lensor"
+    found = explain_text(record, folder, sources, text)
+    with pytest.raises(UseError, match="'cid' is not at hand"):
+        check_text(record, folder, sources[:2], text, found, "raised", draws=1)
+    stopped = replace(record, complete=False, stopped="interrupted")
+    with pytest.raises(UseError, match="stopped early"):
+        check_text(stopped, folder, sources, text, found, "raised", draws=1)

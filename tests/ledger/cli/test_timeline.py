@@ -50,6 +50,7 @@ def test_what_has_no_timeline_is_refused_in_one_line(run: Run, record: Record, t
         ("timeline runs/run --parts 0", "--parts"),
         ("timeline runs/run --parts 21 --picture a.png", "fewer --parts"),
         ("timeline runs/whole --picture a.png", "--every 1"),
+        ("timeline runs/run --picture runs/run/manifest.json/a.png", "cannot be written"),
     ]:
         assert reason in run(words).refusal
     assert not (tmp_path / "a.png").exists()
