@@ -20,6 +20,7 @@ from hypothesis import strategies as draw_from
 from attribution.errors import RecordError
 from attribution.record import IDENTITY, MANIFEST, SCORES, STEPS, VALUATIONS, VALUES, RunRecord, Steps, Valuation
 from attribution.scores import ScoreWriter, read_scores
+from tests.alone import alone
 
 
 def record(steps: int = 5, contributors: int = 3, tasks: int = 2, **options: object) -> RunRecord:
@@ -333,6 +334,7 @@ def test_scores_that_changed_before_they_were_saved_are_refused(full: RunRecord,
     assert not (tmp_path / "run").exists()
 
 
+@alone
 def test_scores_are_hashed_without_being_read_whole(tmp_path: Path) -> None:
     large = tmp_path / "large"
     with large.open("wb") as file:

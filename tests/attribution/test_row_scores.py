@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from attribution import InRunShapley, RunRecord
 from attribution.errors import BatchError, OptionError, RecordError, UnaccountedGradientError, UnscoredRowsError
 from attribution.scores import ROW_GROUP, score_totals
+from tests.alone import alone
 from tests.attribution import models
 from tests.attribution.oracle import contributor_gradients
 from tests.attribution.runs import OPTIMIZERS, batches, classifier, objective
@@ -325,6 +326,7 @@ def test_scores_are_kept_by_the_record_and_only_where_samples_were_named(tmp_pat
     assert sums(loaded) == pytest.approx(record.values, rel=1e-9)
 
 
+@alone
 def test_the_memory_for_scores_does_not_grow_with_the_number_of_samples(tmp_path: Path) -> None:
     torch.set_default_dtype(torch.float32)
     rows, model = 1 << 15, nn.Linear(2, 1)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.spool import Spool, Table, ordered
+from tests.alone import alone
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def test_sorting_in_runs_is_sorting(items: list[tuple[int, str]], run: int) -> N
     [lambda items: len(Spool(items)), lambda items: sum(1 for _ in Spool(items)), lambda items: _last(items)],
     ids=["kept", "read", "sorted"],
 )
+@alone
 def test_memory_holds_a_part_of_the_items(use: Callable[[Iterable[object]], object]) -> None:
     def peak(count: int) -> int:
         tracemalloc.start()

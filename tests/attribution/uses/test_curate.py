@@ -22,6 +22,7 @@ from attribution.training.sources import ReadDataset
 from attribution.uses.curate import curate
 from attribution.uses.curation import Rule
 from attribution.uses.errors import MissingFromRunError, UseError
+from tests.alone import alone
 
 SMALL = TrainingConfiguration(
     layers=1,
@@ -236,6 +237,7 @@ def test_what_the_run_lacks_is_refused_with_the_option_that_makes_it(planted: Pl
     assert not list(tmp_path.iterdir())
 
 
+@alone
 def test_memory_does_not_grow_with_the_samples(tmp_path: Path) -> None:
     peaks = []
     for count in (20_000, 80_000):

@@ -13,6 +13,7 @@ from ledger.database import Ledger
 from ledger.holds import Change, NewHold
 from ledger.lines import credit, debit
 from ledger.money import Asset
+from tests.alone import alone
 
 MANY = 400
 SECTIONS: dict[str, Callable[[Session], Iterator[Fault]]] = {
@@ -46,6 +47,7 @@ def long_entry(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
+@alone
 def test_the_audit_holds_one_entrys_text_and_not_one_for_each_of_its_rows(long_entry: Ledger, section: str) -> None:
     with long_entry.reading() as session:
         assert list(SECTIONS[section](session)) == []  # what is imported and compiled once does not count

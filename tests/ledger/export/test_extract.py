@@ -14,6 +14,7 @@ from ledger.export import FORMATS
 from ledger.export.extract import Extract
 from ledger.lines import Line, credit, debit
 from ledger.money import Asset
+from tests.alone import alone
 from tests.ledger.export.conftest import EUR, JPY
 
 DEBITED, CREDITED = ("buyer", "bank", "house", "gap"), ("escrow", "fee", "withheld", "conversion")
@@ -56,6 +57,7 @@ def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Executable, "execution_options", capped)
 
 
+@alone
 def test_memory_does_not_grow_with_what_is_exported(session: Session, few_at_a_time: None) -> None:
     assets = [Asset(f"T{number}", 18) for number in range(50)]
     peaks: dict[str, list[int]] = {format: [] for format in FORMATS}

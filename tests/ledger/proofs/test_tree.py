@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import ConsistencyProofError, InclusionProofError, TreeSizeError
 from ledger.proofs import tree
+from tests.alone import alone
 
 VECTORS = Path(__file__).parent / "vectors"
 REFERENCE = json.loads((VECTORS / "reference_tree.json").read_text())
@@ -243,6 +244,7 @@ def test_hashes_whose_bounds_were_moved_are_refused() -> None:
         tree.verify_consistency(2, 8, older + second[:1], proved.root, (second[1:], *more))
 
 
+@alone
 def test_proofs_of_many_leaves_are_made_in_memory_that_does_not_grow_with_the_log() -> None:
     def peak(size: int) -> int:
         tracemalloc.start()
