@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from attribution.errors import AttributionError, OptionError, UnsupportedLayerError
+from attribution.errors import AttributionError, OptionError
 from attribution.objective import twice_differentiable
 from attribution.parameters import ParameterSpace
 from attribution.undisturbed import random_state_kept
@@ -54,18 +54,16 @@ class WeightedLoss:
     def __init__(self, model: nn.Module, space: ParameterSpace) -> None:
         for name, module in model.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-                raise UnsupportedLayerError(
-                    name,
-                    type(module).__name__,
-                    "batch normalisation mixes rows, so that none can be weighed alone",
-                    "use GroupNorm or LayerNorm, or put it into evaluation mode",
+                raise ReplayError(
+                    f"module {name!r} ({type(module).__name__}) cannot be replayed: batch normalisation mixes rows, so "
+                    "that none can be weighed alone; use GroupNorm or LayerNorm, or put it into evaluation mode"
                 )
         if not any(place.parameter.requires_grad for place in space.places):
             raise OptionError("the optimizer holds no parameter that requires a gradient: nothing would be trained")
         self._space, self._caller = space, _Caller(model)
         self._sizes = [place.stop - place.start for place in space.places]
         self._buffers = {f"model.{name}": buffer.detach().clone() for name, buffer in model.named_buffers()}
-        self._written = {name: (buffer, buffer._version) for name, buffer in self._buffers.items()}
+        self._versions = {name: buffer._version for name, buffer in self._buffers.items()}
 
     def gradient(self, flat: Tensor, batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor, list[bool]]:
         """Rows' losses ``[rows]`` and the gradient ``[P]`` at the parameters `flat` ``[P]``, with rows' `weights`.
@@ -145,21 +143,23 @@ class WeightedLoss:
 
     def _rows(self, pieces: Sequence[Tensor], batch: Batch) -> Tensor:
         named = {f"model.{place.name}": piece for place, piece in zip(self._space.places, pieces, strict=True)}
-        rows: Tensor = functional_call(self._caller, {**named, **self._buffers}, (batch.losses,))
+        given = {**named, **self._buffers}  # in it the call leaves what the model's own have become
+        rows: Tensor = functional_call(self._caller, given, (batch.losses,))
+        for name, buffer in self._buffers.items():
+            if given[name] is not buffer or buffer._version != self._versions[name]:
+                raise ReplayError(
+                    f"training writes to the buffer {name.removeprefix('model.')!r}, which has no tangent in a replay: "
+                    "use a layer without running statistics, or put it into evaluation mode"
+                )
         return rows
 
-    def _check(self, rows: Tensor, count: int) -> None:
+    @staticmethod
+    def _check(rows: Tensor, count: int) -> None:
         if not isinstance(rows, Tensor) or rows.shape != (count,) or not rows.is_floating_point():
             what = f"{rows.dtype} of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
             raise ReplayError(f"losses must return a loss for each of the {count} rows, [{count}], not {what}")
         if not rows.requires_grad:
             raise ReplayError("losses without a gradient: compute them from the model, not under no_grad()")
-        for name, (buffer, version) in self._written.items():
-            if self._buffers[name] is not buffer or buffer._version != version:
-                raise ReplayError(
-                    f"training writes to the buffer {name.removeprefix('model.')!r}: a replay has no tangent for it; "
-                    "use a layer without running statistics, or put it into evaluation mode"
-                )
 
 
 class _Caller(nn.Module):

@@ -87,26 +87,25 @@ def replay(
     if evaluator.minibatched:
         raise OptionError("replays are compared on one validation set: give the whole objective, not Minibatches")
     began = datetime.now(UTC)
-    done = 0
+    most = len(places) + 2
 
-    def evaluated(level: float | str, end: End) -> Evaluation:
-        nonlocal done
+    def evaluated(done: int, level: float, end: End) -> Evaluation:
         found = evaluator.at(end.parameters)
         if not np.isfinite(found.losses).all() or not bool(torch.isfinite(found.gradients).all()):
-            raise ReplayError(f"the objective after training at weight {level} is not finite: lower the learning rate")
-        done += level != "start"
-        if progress is not None and level != "start":
-            progress(done, len(places) + 2)
+            raise ReplayError(
+                f"the objective after training at weight {level:g} is not finite: train with a lower learning rate"
+            )
+        if progress is not None:
+            progress(done, most)
         return found
 
-    start = evaluated("start", End(training.start, training.start[None, :0]))
-    everybody = evaluated(1, training.everybody)
-    nobody = evaluated(0, training.end(0.0))
+    everybody = evaluated(1, 1.0, training.everybody)
+    nobody = evaluated(2, 0.0, training.end(0.0))
     densities: list[Floats] = []
     losses: list[Floats] = []
-    for s in places.at:
+    for done, s in enumerate(places.at, start=3):
         end = training.end(float(s), tangents=True)
-        found = evaluated(float(s), end)
+        found = evaluated(done, s, end)
         densities.append(-(end.tangents.double() @ found.gradients.double().T).cpu().numpy())
         losses.append(found.losses)
     return Replayed(
@@ -115,7 +114,7 @@ def replay(
         nodes=places,
         densities=np.array(densities),
         losses=np.array(losses),
-        loss_start=start.losses,
+        loss_start=evaluator.losses_at(training.start),
         loss_nobody=nobody.losses,
         loss_everybody=everybody.losses,
         rows=training.rows,
