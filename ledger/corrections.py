@@ -6,17 +6,18 @@ from datetime import date, datetime
 
 from sqlmodel import Session
 
-from ledger import bookkeeping, disputes, holds, journal, releases, stakes, valuation
+from ledger import bookkeeping, disputes, holds, journal, other_valuations, releases, stakes, valuation
 from ledger import settlement_entries as settlements
 from ledger.errors import ReversalError
 from ledger.journal import REVERSAL
-from ledger.models import REGISTRY, ChainClaim, Publication
+from ledger.models import REGISTRY, ChainClaim, Entry, Publication
 from ledger.models.chain import ENDS
 from ledger.scope import settlements_of_run
 
 REVERSIBLE = frozenset(
     {
         valuation.KIND,
+        other_valuations.KIND,
         bookkeeping.CONVERSION,
         bookkeeping.REMITTANCE,
         stakes.DEPOSIT,
@@ -51,12 +52,23 @@ def reverse_entry(
     if entry.kind not in REVERSIBLE:
         remedy = _REMEDIES.get(entry.kind, "what follows on it is undone by the command that made it")
         raise ReversalError(sequence, f"it is a {entry.kind} entry; {remedy}")
-    if entry.kind == valuation.KIND:
-        for made in settlements_of_run(session, entry.subject):
-            if journal.reversal_of(session, made.entry) is None:
-                raise ReversalError(sequence, f"entry {made.entry} settled its run; take that back first")
+    if entry.kind in (valuation.KIND, other_valuations.KIND):
+        _refuse_used(session, entry)
     if any(hold.purpose == disputes.PURPOSE for hold in holds.made_by(session, sequence)):
         raise ReversalError(
             sequence, "it holds what is disputed; resolve the dispute with `ghostledger dispute resolve`"
         )
     return holds.reverse(session, sequence, reason, event_at=event_at)
+
+
+def _refuse_used(session: Session, entry: Entry) -> None:
+    """A valuation stays while a settlement pays by it, and a run's own while others stand beside it."""
+    others = other_valuations.others(session, entry.subject)
+    name = next((other.name for other in others if other.entry == entry.sequence), None)
+    for made in settlements_of_run(session, entry.subject):
+        if journal.reversal_of(session, made.entry) is None and (
+            entry.kind == valuation.KIND or (name and made.valuation == name)
+        ):
+            raise ReversalError(entry.sequence, f"entry {made.entry} settled its run; take that back first")
+    if entry.kind == valuation.KIND and others:
+        raise ReversalError(entry.sequence, f"entry {others[-1].entry} values its run too; take that back first")

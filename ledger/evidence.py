@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import union
+from sqlalchemy import func, union
 from sqlmodel import Session, col, or_, select
 
 from ledger import journal, registry
@@ -32,8 +32,10 @@ from ledger.models import (
     Resolution,
 )
 from ledger.money import NAT
+from ledger.valuation_names import PREFIX
 
 _BATCH = 400  # parameters of one query
+_MONEY = (Posting.commodity != NAT, func.substr(Posting.commodity, 1, len(PREFIX)) != PREFIX)  # as `is_nats` has it
 
 
 def own_accounts(contributor: str) -> list[str]:
@@ -51,7 +53,7 @@ def entries_about(session: Session, contributor: str, through: int | None = None
     datasets = select(Dataset.fingerprint).where(Dataset.contributor == contributor)
     sides = or_(Dispute.claimant == contributor, Dispute.respondent == contributor)
     counted = or_(
-        col(Commodity.code).in_(select(Posting.commodity).where(posted, Posting.commodity != NAT)),
+        col(Commodity.code).in_(select(Posting.commodity).where(posted, *_MONEY)),
         col(Commodity.code).in_(select(Dispute.asset).where(sides)),
     )
     published = select(Leaf.publication).where(Leaf.contributor == contributor)

@@ -18,6 +18,7 @@ SHOWN = frozenset(
         "dataset",
         "consent",
         "valuation",
+        "other valuation",
         "settlement",
         "dispute",
         "resolution",

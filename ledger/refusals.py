@@ -13,9 +13,11 @@ from ledger.errors import (
     LedgerError,
     NoConsentError,
     NoImprovementError,
+    NoValuationError,
     PartialRunError,
     RunReversedError,
     SettledElsewhereError,
+    ValuationReversedError,
 )
 from ledger.policies.terms import Terms
 from ledger.scope import Scope, rivals, settled_scope
@@ -34,6 +36,12 @@ def refusals(
         reversal = journal.reversal_of(session, one.entry)
         if reversal is not None and (before is None or reversal.sequence < before):
             yield RunReversedError(one.run, one.entry)
+        if terms.by is not None and one.valued_by != one.entry:
+            gone = journal.reversal_of(session, one.valued_by)
+            if gone is not None and (before is None or gone.sequence < before):
+                yield ValuationReversedError(one.run, terms.by, one.valued_by)
+            if before is not None and one.valued_by > before:
+                yield NoValuationError(one.run, terms.by, [])
         if not one.complete and not terms.partial:
             yield PartialRunError(one.run, one.stopped)
         if abs(one.worth.gap) > Fraction(tolerance) * abs(one.improvement):

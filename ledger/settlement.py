@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlmodel import Session, col, select
 
@@ -29,9 +29,9 @@ from ledger.scope import Scope, attempts, scope_of
 from ledger.shortfall import make_good
 from ledger.spool import Spool
 from ledger.standing import moment, standings
-from ledger.worth import run_worths, total
+from ledger.worth import common_name, run_worths, total
 
-_TERMS = ("mode", "amount", "negative", "fee_basis_points", "partial", "policies")
+_TERMS = ("mode", "amount", "by", "negative", "fee_basis_points", "partial", "policies")
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,16 @@ def settle(session: Session, runs: str | Sequence[str], terms: Terms, *, dry_run
     """Settle booked runs together on these terms, each named by its identity or the beginning of it.
 
     The same terms again return the first settlement. Raises `UnknownRunError`, `TermsError` for a task that a run does
-    not have, `RunReversedError`, `PartialRunError`, `AmountError` for more than the books can hold, and a
-    `SettlementRefusedError`: `SettledAlreadyError`, `SettledElsewhereError`, `GapToleranceError`,
-    `NoImprovementError`, `NoConsentError`.
+    not have, `OtherValuationError` for a valuation that one does not have, `RunReversedError`, `PartialRunError`,
+    `AmountError` for more than the books can hold, and a `SettlementRefusedError`: `SettledAlreadyError`,
+    `SettledElsewhereError`, `GapToleranceError`, `NoImprovementError`, `NoConsentError`.
     """
     scope = scope_of(session, runs, terms.task)
+    terms = replace(terms, by=common_name(session, scope, terms.by))
     made = attempts(session, scope)
     if made and journal.reversal_of(session, made[-1].entry) is None:
         return _again(session, scope, terms, made[-1])
-    worths = run_worths(session, scope)
+    worths = run_worths(session, scope, terms.by)
     for refusal in refusals(session, scope, worths, terms):
         raise refusal
     if not dry_run:
@@ -123,6 +124,7 @@ def terms_of(session: Session, settlement: Settlement) -> Terms:
         partial=settlement.partial,
         task=settlement.task,
         policies=policy.read(json.loads(settlement.policies)),
+        by=settlement.valuation,
     )
 
 
@@ -165,6 +167,8 @@ def _difference(first: Terms, now: Terms) -> str:
     for name in _TERMS:
         was, wanted = getattr(first, name), getattr(now, name)
         if was != wanted:
+            if name == "by":
+                return f"by valuation {was or 'of its own'}, not {wanted or 'of its own'}"
             return f"{name.replace('_', ' ')} was {_shown(was)}, not {_shown(wanted)}"
     return ""
 
@@ -212,6 +216,7 @@ def _book(session: Session, scope: Scope, attempt: int, as_of: str, terms: Terms
         fee_basis_points=terms.fee_basis_points,
         partial=terms.partial,
         policies=canonical(policy.stated(terms.policies)),
+        valuation=terms.by,
     )
     session.add(settlement)
     session.flush()

@@ -21,12 +21,12 @@ from ledger.facts import Fact, Facts
 from ledger.instants import format_instant
 from ledger.lines import Line
 from ledger.models import Dataset
-from ledger.money import NAT
 from ledger.policies.outcome import Payout
 from ledger.policies.terms import Terms, read_terms
 from ledger.statement_chain import OnChains, on_chains
 from ledger.statement_json import as_json
 from ledger.valuation_entry import ContributorWorth, TaskWorth
+from ledger.valuation_names import is_nats
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def _disputes(facts: Facts, exponents: Mapping[str, int]) -> list[Claim]:
 
 def _movements(fact: Fact, exponents: Mapping[str, int]) -> Iterable[Movement]:
     for line in fact.lines:
-        if line.commodity != NAT:
+        if not is_nats(line.commodity):
             yield Movement(
                 entry=fact.sequence,
                 kind=fact.kind,
@@ -288,7 +288,7 @@ def _balances(facts: Facts, exponents: Mapping[str, int]) -> list[Balance]:
     for fact in facts.facts:
         for line in fact.lines:
             sums[line.commodity][split_name(line.account)[0]] += _grown(line)
-    return [Balance(code, exponents[code], dict(sums[code])) for code in sorted(sums) if code != NAT]
+    return [Balance(code, exponents[code], dict(sums[code])) for code in sorted(sums) if not is_nats(code)]
 
 
 def _grown(line: Line) -> int:

@@ -20,6 +20,8 @@ from ledger.errors import (
     UnknownRunError,
 )
 from ledger.models import Run
+from ledger.other_valuations import assert_name, book_beside
+from ledger.record_paths import stored_path
 from ledger.valuation_entry import Valuation, lines, parts, payload, read_entry
 from ledger.valuing import value_record
 
@@ -45,9 +47,11 @@ def book_run(
 ) -> Booked:
     """Book the run record in the folder `path` as a valuation entry. The same record again returns the first entry.
 
-    `identical` names contributors who supplied the same rows in every batch, whose values must then be equal. Raises
+    Valuations that the record carries beside its own are booked after it, each by an entry of its own. `identical`
+    names contributors who supplied the same rows in every batch, whose values must then be equal. Raises
     `RecordError` for a changed record, `PartialRunError` unless `partial`, `AxiomError`, `ManifestError`,
-    `UnknownContributorError`, `ForeignDataError`, `UnknownObjectiveError`, `RunReversedError`.
+    `UnknownContributorError`, `ForeignDataError`, `UnknownObjectiveError`, `RunReversedError`, and
+    `OtherValuationError` for names of valuations that the books cannot tell apart.
     """
     record = RunRecord.load(path)
     known = session.get(Run, record.identity)
@@ -62,20 +66,22 @@ def book_run(
     for finding in findings:
         if not finding.ok:
             raise AxiomError(record.identity, finding.axiom, finding.detail)
+    for name in record.beside:
+        assert_name(record, name)
     valuation = value_record(session, record)
-    stored_path = _stored_path(Path(path), session.info.get("folder"))
+    where = stored_path(session, Path(path))
     posted = journal.post(
         session,
         kind=KIND,
         subject=record.identity,
         key=f"{KIND}:{record.identity}",
-        payload=payload(valuation, stored_path),
+        payload=payload(valuation, where),
         parts=parts(valuation),
         lines=lines(valuation, valuation.contributors),
     )
     run = Run(
         id=record.identity,
-        path=stored_path,
+        path=where,
         began_at=valuation.began_at,
         ended_at=valuation.ended_at,
         complete=valuation.complete,
@@ -87,6 +93,7 @@ def book_run(
     )
     session.add(run)
     session.flush()
+    book_beside(session, record)
     return Booked(run, valuation, findings, repeated=False)
 
 
@@ -108,21 +115,3 @@ def run(session: Session, identity: str) -> Run:
 def runs(session: Session) -> list[Run]:
     """All booked runs, in the order in which they were booked."""
     return list(session.exec(select(Run).order_by(col(Run.entry))))
-
-
-def record_path(session: Session, run: Run) -> Path:
-    """Where a run's record lies."""
-    return located(session, run.path)
-
-
-def located(session: Session, path: str) -> Path:
-    """The folder that a stored path means: a relative one starts at the ledger's own folder."""
-    folder = session.info.get("folder")
-    return Path(folder) / path if folder else Path(path)
-
-
-def _stored_path(path: Path, folder: Path | None) -> str:
-    full = path.resolve()
-    if folder and full.is_relative_to(folder):
-        return full.relative_to(folder).as_posix()  # books and records may then be moved together
-    return str(full)

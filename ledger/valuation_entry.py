@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from sqlmodel import Session
@@ -24,11 +24,13 @@ def _from_text(value: object) -> object:
 Exact = Annotated[int, BeforeValidator(_from_text), PlainSerializer(str)]
 
 
-class _Stated(BaseModel):
+class Stated(BaseModel):
+    """What an entry says, read strictly."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TaskWorth(_Stated):
+class TaskWorth(Stated):
     """What the run did to one task, in the task's own 1e-12 nat, unweighted."""
 
     task: str
@@ -39,7 +41,7 @@ class TaskWorth(_Stated):
     gap: Exact
 
 
-class ContributorWorth(_Stated):
+class ContributorWorth(Stated):
     """What one contributor's data was worth, in 1e-12 nat."""
 
     contributor: str
@@ -50,7 +52,7 @@ class ContributorWorth(_Stated):
     task_values: list[Exact]  # in the order of the tasks, unweighted
 
 
-class Summary(_Stated):
+class Summary(Stated):
     """What the valuation entry's payload says: totals weighted over tasks, in integers of 1e-12 nat."""
 
     run: str
@@ -77,13 +79,29 @@ class Valuation(Summary):
         return Worth({part.contributor: part.value for part in self.contributors}, self.house, self.gap)
 
 
-def lines(summary: Summary, contributors: Iterable[ContributorWorth]) -> Iterator[Line]:
+class _Totals(Protocol):
+    @property
+    def improvement(self) -> int: ...
+    @property
+    def house(self) -> int: ...
+    @property
+    def gap(self) -> int: ...
+
+
+class _Valued(Protocol):
+    @property
+    def contributor(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+
+def lines(summary: _Totals, contributors: Iterable[_Valued], commodity: str = NAT) -> Iterator[Line]:
     """The valuation entry's lines: debit the improvement; credit every contributor, the house and the gap."""
-    yield debit("improvement", NAT, summary.improvement)
+    yield debit("improvement", commodity, summary.improvement)
     for part in contributors:
-        yield credit(f"value:{part.contributor}", NAT, part.value)
-    yield credit("house", NAT, summary.house)
-    yield credit("gap", NAT, summary.gap)
+        yield credit(f"value:{part.contributor}", commodity, part.value)
+    yield credit("house", commodity, summary.house)
+    yield credit("gap", commodity, summary.gap)
 
 
 def payload(valuation: Valuation, path: str) -> dict[str, Any]:

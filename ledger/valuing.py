@@ -57,16 +57,16 @@ def value_lazily(session: Session, record: RunRecord) -> Valued:
     fingerprints = _objective_fingerprints(record)
     method = manifest.get("method")
     # math.fsum rounds once, whatever the order or the machine: the same record gives the same integers everywhere.
-    improvement = _improvement(record)
+    improvement = improvement_of(record)
     house = [Fraction(math.fsum(record.steps.house[:, k])) for k in range(len(record.tasks))]
-    weights = _weights(record)
+    weights = weights_of(record)
     value, task_values = 0, [0] * len(record.tasks)
     for part in _contributors(record, data):
         value += part.value
         task_values = [total + one for total, one in zip(task_values, part.task_values, strict=True)]
     tasks = []
     for k, task in enumerate(record.tasks):
-        whole, houses = _piconats(improvement[k]), _piconats(house[k])
+        whole, houses = piconats(improvement[k]), piconats(house[k])
         tasks.append(
             TaskWorth(
                 task=task,
@@ -77,7 +77,7 @@ def value_lazily(session: Session, record: RunRecord) -> Valued:
                 gap=whole - task_values[k] - houses,
             )
         )
-    whole, houses = _piconats(_dot(weights, improvement)), _piconats(_dot(weights, house))
+    whole, houses = piconats(dot(weights, improvement)), piconats(dot(weights, house))
     summary = Summary(
         run=run,
         began_at=_instant(record, "began_at", required=True) or "",
@@ -96,7 +96,7 @@ def value_lazily(session: Session, record: RunRecord) -> Valued:
 
 
 def _contributors(record: RunRecord, data: Mapping[str, Sequence[str]]) -> Iterator[ContributorWorth]:
-    weights, sampled = _weights(record), record.standard_errors
+    weights, sampled = weights_of(record), record.standard_errors
     for c, name in enumerate(record.contributors):
         values = [Fraction(math.fsum(record.steps.values[:, c, k])) for k in range(len(record.tasks))]
         errors = None if sampled is None else [Fraction(e) for e in sampled[c]]
@@ -104,17 +104,18 @@ def _contributors(record: RunRecord, data: Mapping[str, Sequence[str]]) -> Itera
             contributor=name,
             rows=int(record.rows[c]),
             datasets=list(data.get(name, ())),
-            value=_piconats(_dot(weights, values)),
-            standard_error=None if errors is None else _piconats(_dot(weights, errors)),
-            task_values=[_piconats(value) for value in values],
+            value=piconats(dot(weights, values)),
+            standard_error=None if errors is None else piconats(dot(weights, errors)),
+            task_values=[piconats(value) for value in values],
         )
 
 
-def _weights(record: RunRecord) -> list[Fraction]:
+def weights_of(record: RunRecord) -> list[Fraction]:
+    """The weights of a record's tasks, exactly."""
     return [Fraction(float(weight)) for weight in record.weights]
 
 
-def _improvement(record: RunRecord) -> list[Fraction]:
+def improvement_of(record: RunRecord) -> list[Fraction]:
     """The run's improvement of each task: from the first loss to the last, or, unless the record telescopes, summed."""
     before, after = record.steps.loss_before, record.steps.loss_after
     if record.telescopes:
@@ -126,12 +127,14 @@ def _improvement(record: RunRecord) -> list[Fraction]:
     return [sum((drop[k] for drop in drops), Fraction(0)) for k in range(len(record.tasks))]
 
 
-def _dot(weights: Sequence[Fraction], values: Sequence[Fraction]) -> Fraction:
+def dot(weights: Sequence[Fraction], values: Sequence[Fraction]) -> Fraction:
+    """The weighted sum, exactly."""
     return sum((weight * value for weight, value in zip(weights, values, strict=True)), Fraction(0))
 
 
-def _piconats(nats: Fraction) -> int:
-    whole: int = round(nats * 10**NAT_EXPONENT)  # half to even
+def piconats(nats: Fraction) -> int:
+    """Nats in integers of 1e-12 nat, half to even."""
+    whole: int = round(nats * 10**NAT_EXPONENT)
     return whole
 
 

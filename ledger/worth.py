@@ -12,8 +12,9 @@ from typing import Any
 from sqlmodel import Session
 
 from ledger import journal
-from ledger.errors import TermsError
+from ledger.errors import NoValuationError, TermsError
 from ledger.models import Run
+from ledger.other_valuations import carried, entry_of, own_name_of
 from ledger.policies.terms import Worth
 from ledger.scope import Scope
 from ledger.spool import Table, ordered
@@ -24,7 +25,8 @@ class RunWorth:
     """One run's worth: weighted over its tasks, or of one task by itself, in integers of 1e-12 nat."""
 
     run: str
-    entry: int  # of its valuation
+    entry: int  # of its own valuation
+    valued_by: int  # the entry of the valuation that counts here
     began_at: str
     complete: bool
     stopped: str | None
@@ -33,9 +35,20 @@ class RunWorth:
     datasets: Table[list[str]]  # what the run says of its data, by contributor; nobody without rows
 
 
-def run_worths(session: Session, scope: Scope) -> list[RunWorth]:
-    """Each run's worth. Raises `TermsError` where it has no such task, `KeyError` or `ValueError` for damaged rows."""
-    return [_run_worth(session, run, scope.task) for run in scope.runs]
+def run_worths(session: Session, scope: Scope, by: str | None = None) -> list[RunWorth]:
+    """Each run's worth by its own valuation, or by the one of this name.
+
+    Raises `TermsError` where it has no such task, `OtherValuationError` where it has no such valuation, `KeyError` or
+    `ValueError` for damaged rows.
+    """
+    return [_run_worth(session, run, scope.task, by) for run in scope.runs]
+
+
+def common_name(session: Session, scope: Scope, by: str | None) -> str | None:
+    """The name of the valuation that runs are settled by; None where it is what they call their own."""
+    if by is None or any(entry_of(session, run, by) is not None for run in scope.runs):
+        return by
+    return None if all(own_name_of(session, run) == by for run in scope.runs) else by
 
 
 def total(worths: Sequence[RunWorth]) -> Worth:
@@ -47,22 +60,31 @@ def total(worths: Sequence[RunWorth]) -> Worth:
     return Worth(values, sum(one.worth.house for one in worths), sum(one.worth.gap for one in worths))
 
 
-def _run_worth(session: Session, identity: str, task: str | None) -> RunWorth:
+def _run_worth(session: Session, identity: str, task: str | None, by: str | None) -> RunWorth:
     run = session.get(Run, identity)
     if run is None:
         raise KeyError(f"run {identity} is not booked")
     head = json.loads(journal.entry(session, run.entry).payload)
-    place = None if task is None else _place(head, identity, task)
-    whole = head if place is None else head["tasks"][place]
+    valued_by = _valued_by(session, run, by)
+    counts = head if valued_by == run.entry else json.loads(journal.entry(session, valued_by).payload)
+    place = None if task is None else _place(counts, identity, task)
+    whole = counts if place is None else counts["tasks"][place]
     values, datasets = Table[int](), Table[list[str]]()
     for contributor, payload in journal.part_texts(session, run.entry):
         said = json.loads(payload)
-        values.rows.append((contributor, int(said["value"] if place is None else said["task_values"][place])))
+        if valued_by == run.entry:
+            values.rows.append((contributor, _value(said, place)))
         if said["datasets"] or said["rows"]:
             datasets.rows.append((contributor, said["datasets"]))
+    if valued_by != run.entry:
+        values.rows.extend(
+            (contributor, _value(json.loads(payload), place))
+            for contributor, payload in journal.part_texts(session, valued_by)
+        )
     return RunWorth(
         run=identity,
         entry=run.entry,
+        valued_by=valued_by,
         began_at=head["began_at"],
         complete=head["complete"],
         stopped=head["stopped"],
@@ -70,6 +92,22 @@ def _run_worth(session: Session, identity: str, task: str | None) -> RunWorth:
         improvement=int(whole["improvement"]),
         datasets=datasets,
     )
+
+
+def _valued_by(session: Session, run: Run, by: str | None) -> int:
+    """The entry of a run's valuation of this name."""
+    if by is None:
+        return run.entry
+    found = entry_of(session, run.id, by)
+    if found is not None:
+        return found.sequence
+    if own_name_of(session, run.id) == by:
+        return run.entry
+    raise NoValuationError(run.id, by, carried(session, run.id))
+
+
+def _value(said: dict[str, Any], place: int | None) -> int:
+    return int(said["value"] if place is None else said["task_values"][place])
 
 
 def _place(head: dict[str, Any], run: str, task: str) -> int:

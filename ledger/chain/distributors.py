@@ -10,7 +10,7 @@ from ledger import registry
 from ledger.chain.checksum import ZERO_ADDRESS, checksummed
 from ledger.errors import AssetError, DistributorError
 from ledger.models import Commodity, Distributor, PayoutAddress
-from ledger.money import NAT
+from ledger.valuation_names import is_nats
 
 LARGEST_CHAIN_ID = 2**53 - 1  # what canonical JSON holds as a number
 _HASH = re.compile("0x[0-9a-f]{64}")
@@ -35,7 +35,7 @@ def register_distributor(
     """
     name = f"{chain_id}:{checksummed(address)}"
     known = session.get(Commodity, asset)
-    if known is None or asset == NAT:
+    if known is None or is_nats(asset):
         raise AssetError(asset, "is no money of this ledger yet; settle in it before it is published")
     row = Distributor(
         id=(session.exec(select(func.max(Distributor.id))).one() or 0) + 1,

@@ -15,9 +15,11 @@ from ledger import journal
 from ledger import valuation as valuations
 from ledger.axioms import check_axioms
 from ledger.checks.fault import Fault, differences, line_faults, stated, stated_in
+from ledger.checks.other_valuations import OTHER_CLAIMS, other_faults, stray_faults
 from ledger.errors import LedgerError, StoredAmountError
 from ledger.exact_integer import decode
 from ledger.models import Entry, Run
+from ledger.record_paths import located
 from ledger.valuation_entry import Summary, lines, read_summary
 from ledger.valuing import Valued, value_lazily
 
@@ -27,6 +29,7 @@ RUN_CLAIMS = {
     RECORD: "every run's record is on disk, unchanged to the byte",
     AXIOMS: "every record satisfies efficiency, null player, symmetry where checkable, and additivity",
     VALUES: "every valuation entry holds the values recomputed from the record",
+    **OTHER_CLAIMS,
 }
 
 
@@ -55,6 +58,7 @@ def run_faults(session: Session) -> Iterator[Fault]:
     missing = select(Entry).where(Entry.kind == valuations.KIND, col(Entry.sequence).not_in(select(Run.entry)))
     for entry in session.exec(missing):
         yield Fault(ROWS, f"run {entry.subject}: the row that entry {entry.sequence} made is missing")
+    yield from stray_faults(session)
 
 
 def _one(session: Session, row: _Stored) -> Iterator[Fault]:
@@ -70,7 +74,7 @@ def _one(session: Session, row: _Stored) -> Iterator[Fault]:
         yield Fault(ROWS, f"{name}: entry {row.entry} states no valuation")
         return
     yield from _row_faults(name, row, summary, said)
-    path = valuations.located(session, row.path)
+    path = located(session, row.path)
     try:
         record = RunRecord.load(path)
     except RecordError as error:
@@ -92,6 +96,7 @@ def _one(session: Session, row: _Stored) -> Iterator[Fault]:
     counted = int(record.rows.sum())
     if said.get("rows") != counted:
         yield Fault(ROWS, f"{name}: its entry counts {said.get('rows')} rows, its contributors {counted}")
+    yield from other_faults(session, row.id, row.entry, record)
 
 
 def _difference_faults(

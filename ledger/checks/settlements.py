@@ -55,6 +55,7 @@ _COLUMNS = (
     "fee_basis_points",
     "partial",
     "policies",
+    "valuation",
 )
 
 
@@ -85,7 +86,7 @@ def _one(session: Session, row: _Row) -> Iterator[Fault]:
     said = stated(entry) or {}
     try:
         terms = _terms(session, row)
-        worths = run_worths(session, scope)
+        worths = run_worths(session, scope, terms.by)
         together = total(worths)
     except _DAMAGED as error:
         yield Fault(ROWS, f"{name}: {error}")
@@ -117,6 +118,7 @@ def _terms(session: Session, row: _Row) -> Terms:
         raise KeyError(f"asset {row['asset']!r} is not registered")
     told = {name: row[name] for name in ("mode", "asset", "negative", "fee_basis_points", "partial", "task")}
     policies = json.loads(row["policies"])
+    told["by"] = row["valuation"]
     return read_terms({**told, "exponent": commodity.exponent, "amount": decode(row["amount"]), "policies": policies})
 
 

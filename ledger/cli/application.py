@@ -44,6 +44,7 @@ from ledger.cli.objective import objective
 from ledger.cli.pay import pay
 from ledger.cli.period import period
 from ledger.cli.stake import stake
+from ledger.cli.valuation import valuation
 
 application = typer.Typer(
     help="Pay data contributors for what their data did to a model, and let anyone check it.",
@@ -71,6 +72,7 @@ application.command("predict", epilog=predict.EXAMPLE)(predict.predict)
 application.command("poison", epilog=poison.EXAMPLE)(poison.poison)
 application.command("royalty", epilog=royalty.EXAMPLE)(royalty.royalty)
 application.command("unlearn", epilog=unlearn.EXAMPLE)(unlearn.unlearn)
+application.add_typer(valuation, name="valuation")
 application.add_typer(stake, name="stake")
 application.command("settle", epilog=settle.EXAMPLE)(settle.settle)
 application.command("reverse", epilog=reverse.EXAMPLE)(reverse.reverse)

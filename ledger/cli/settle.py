@@ -32,6 +32,10 @@ def settle(
         tuple[str, str] | None, typer.Option(metavar="AMOUNT ASSET", help="Pay this price for each nat.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="Settle the values of this task alone, unweighted.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Pay by this valuation of the runs (`ghostledger valuation list`)."),
+    ] = None,
     negative: Annotated[
         str,
         typer.Option(
@@ -104,6 +108,7 @@ def settle(
         partial=allow_partial,
         task=task,
         policies=tuple(policies),
+        by=by,
     )
     named = [identity(run) for run in runs]
     with Ledger.open(ledger) as books:

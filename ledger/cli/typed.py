@@ -9,7 +9,8 @@ from sqlmodel import Session
 
 from ledger.errors import AssetError, LedgerError
 from ledger.models import Commodity
-from ledger.money import NAT, Amount, Asset
+from ledger.money import Amount, Asset
+from ledger.valuation_names import is_nats
 
 
 class PartsError(LedgerError):
@@ -55,7 +56,7 @@ def units(session: Session, text: str, code: str) -> int:
     Raises `AmountError` or `AssetError`.
     """
     known = session.get(Commodity, code)
-    if code == NAT:
+    if is_nats(code):
         raise AssetError(code, "is no money")
     asset = Asset.named(code, known.exponent if known else None)
     minor = asset.parse(text.removeprefix("-"))

@@ -138,6 +138,13 @@ from ledger.errors.settlements import (
     SettlementRefusedError,
     TermsError,
 )
+from ledger.errors.valuations import (
+    NoValuationError,
+    OtherValuationError,
+    ValuationNameError,
+    ValuationReversedError,
+    ValuationTakenError,
+)
 
 __all__ = [
     "AccountError",
@@ -201,6 +208,7 @@ __all__ = [
     "MissingLibraryError",
     "NoConsentError",
     "NoImprovementError",
+    "NoValuationError",
     "NodeAnswerError",
     "NodeError",
     "NodeUnreachableError",
@@ -215,6 +223,7 @@ __all__ = [
     "NothingDueError",
     "OperatorError",
     "OriginError",
+    "OtherValuationError",
     "PartialRunError",
     "PasswordError",
     "PayoutAddressError",
@@ -258,6 +267,9 @@ __all__ = [
     "UnknownRootError",
     "UnknownRunError",
     "UnlikeDistributorError",
+    "ValuationNameError",
+    "ValuationReversedError",
+    "ValuationTakenError",
     "WeightError",
     "WriteConflictError",
     "WrongChainError",

@@ -4,7 +4,8 @@ Beancount wants one of five roots, and segments of letters, digits and dashes th
 So ``payable:alice`` becomes ``Liabilities:Payable:Alice``: the root goes by the account's kind, segments begin with a
 capital, and ``-``, ``_`` and ``.``, of which our names have never two in a row, become ``-``, ``--`` and ``---``.
 
-Commodities are in capitals there: ``nat`` becomes ``NAT``. An asset whose own code is that, or one of the words that
+Commodities are in capitals there: ``nat`` becomes ``NAT``, and ``nat.run``, in which valuations called ``run`` are
+counted, ``NAT.RUN``. An asset whose own code is that, or one of the words that
 beancount reads as something else, gets ``-TOKEN`` behind it. Everything is reversible.
 """
 
@@ -14,6 +15,7 @@ import re
 from collections.abc import Mapping
 
 from ledger.money import NAT
+from ledger.valuation_names import is_nats
 
 ROOTS: Mapping[str, str] = {
     # Taken together, assets in money are the cash that the books know of, and what contributors owe.
@@ -60,15 +62,15 @@ def account_from_beancount(name: str) -> str:
 
 
 def commodity_to_beancount(code: str) -> str:
-    """``NAT`` of ``nat``; other codes as they are, or with ``-TOKEN`` behind them."""
-    if code == NAT:
-        return _CAPITAL_NAT
+    """``NAT`` of ``nat``, ``NAT.RUN`` of ``nat.run``; other codes as they are, or with ``-TOKEN`` behind them."""
+    if is_nats(code):
+        return code.upper()
     return f"{code}{_TOKEN}" if code in _TAKEN else code
 
 
 def commodity_from_beancount(code: str) -> str:
-    """``nat`` of ``NAT``; other codes without ``-TOKEN``."""
-    return NAT if code == _CAPITAL_NAT else code.removesuffix(_TOKEN)
+    """``nat`` of ``NAT``, ``nat.run`` of ``NAT.RUN``; other codes without ``-TOKEN``."""
+    return code.lower() if is_nats(code.lower()) else code.removesuffix(_TOKEN)
 
 
 def _segment(segment: str) -> str:

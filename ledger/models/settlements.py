@@ -57,6 +57,7 @@ class Settlement(Row, table=True):
     fee_basis_points: int
     partial: bool
     policies: str  # canonical JSON: the list of what else was agreed, in order (`ledger/policies/`)
+    valuation: str | None = None  # the one of the runs' valuations that it pays by; None for their own
 
 
 class SettledRun(Row, table=True):
@@ -86,6 +87,7 @@ class Dispute(RegistryRow, table=True):
     asset: str = Field(foreign_key="commodities.code")
     amount: int = Field(sa_column=Column(ExactInteger(), nullable=False))  # minor units
     evidence: str
+    calls_for: str | None = None  # the valuation by which the claimant wants to be paid
 
     def subject(self) -> str:
         """Who claims."""
@@ -93,6 +95,7 @@ class Dispute(RegistryRow, table=True):
 
     def payload(self) -> Mapping[str, Any]:
         """All of it, the amount as text."""
+        called = {} if self.calls_for is None else {"calls_for": self.calls_for}
         return {
             "claimant": self.claimant,
             "respondent": self.respondent,
@@ -100,6 +103,7 @@ class Dispute(RegistryRow, table=True):
             "asset": self.asset,
             "amount": str(self.amount),
             "evidence": self.evidence,
+            **called,
         }
 
 
@@ -114,11 +118,13 @@ class Resolution(RegistryRow, table=True):
     entry: int = entry_key()
     dispute: int = Field(sa_column=Column(BigInteger, ForeignKey("disputes.entry"), nullable=False, unique=True))
     outcome: str
+    payout: int | None = Field(default=None, sa_column=Column(ExactInteger(), nullable=True))  # by what was called for
 
     def subject(self) -> str:
         """The dispute's entry."""
         return str(self.dispute)
 
     def payload(self) -> Mapping[str, Any]:
-        """The dispute and its outcome."""
-        return {"dispute": self.dispute, "outcome": self.outcome}
+        """The dispute and its outcome; what the called-for valuation would have given the claimant, as text."""
+        called = {} if self.payout is None else {"payout": str(self.payout)}
+        return {"dispute": self.dispute, "outcome": self.outcome, **called}

@@ -30,6 +30,7 @@ class Terms:
     partial: bool = False  # whether a run that stopped early may be settled
     task: str | None = None  # settle this task's own, unweighted values
     policies: tuple[Policy, ...] = ()  # applied in this order
+    by: str | None = None  # the runs' valuation that is paid by; None for their own
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -61,6 +62,7 @@ class Terms:
             "partial": self.partial,
             "task": self.task,
             "policies": policy.stated(self.policies),
+            **({} if self.by is None else {"by": self.by}),
         }
 
     def __str__(self) -> str:
@@ -70,6 +72,7 @@ class Terms:
             [
                 price,
                 *([f"task {self.task}"] if self.task else []),
+                *([f"by valuation {self.by}"] if self.by else []),
                 f"negative values: {self.negative}",
                 f"fee {self.fee_basis_points} basis points",
                 *(["partial run"] if self.partial else []),
@@ -90,6 +93,7 @@ def read_terms(stated: Mapping[str, Any]) -> Terms:
             partial=stated["partial"],
             task=stated["task"],
             policies=policy.read(stated["policies"]),
+            by=stated.get("by"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TermsError("terms", f"cannot be read: {error}") from error

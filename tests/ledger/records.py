@@ -61,6 +61,19 @@ def synthetic_record(
     )
 
 
+def with_beside(record: RunRecord, **beside: Mapping[str, Sequence[float]]) -> RunRecord:
+    """The record with valuations beside it: names, with underscores for spaces, and values by contributor and task.
+
+    The gap takes what they leave of the improvement.
+    """
+    found = {}
+    for name, values in beside.items():
+        array = np.array([values[who] for who in record.contributors], dtype=np.float64)
+        gap = record.improvement - array.sum(axis=0) - record.house
+        found[name.replace("_", " ")] = Valuation(array, record.house, gap, nodes=6)
+    return replace(record, beside=found)
+
+
 def with_all_to(record: RunRecord, contributor: str, **details: Any) -> RunRecord:
     """The record with a valuation beside it, called "other", that gives the whole improvement to one contributor."""
     values = np.zeros(record.values.shape)

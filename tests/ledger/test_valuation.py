@@ -27,6 +27,7 @@ from ledger.errors import (
 )
 from ledger.lines import imbalance
 from ledger.models import Run
+from ledger.record_paths import record_path
 from ledger.registry import Task
 from ledger.statement import statement
 from ledger.valuation import Booked, book_run
@@ -234,7 +235,7 @@ def test_a_record_beside_the_books_is_found_after_both_were_moved(
     with staffed_file.writing() as session:
         run = book(session, {"alice": 0.5}).run
         assert run.path == "run-1"
-        assert valuation.record_path(session, run) == tmp_path / "run-1"
+        assert record_path(session, run) == tmp_path / "run-1"
 
 
 def test_a_record_elsewhere_is_kept_by_its_full_path(staffed: Ledger, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -40,6 +40,8 @@ COMMANDS = {
     "poison",
     "royalty",
     "unlearn",
+    "valuation add",
+    "valuation list",
     "stake deposit",
     "stake withdraw",
     "settle",
