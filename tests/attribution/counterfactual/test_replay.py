@@ -126,8 +126,8 @@ def test_the_order_of_contributors_and_of_chunks_is_irrelevant() -> None:
 
 def test_tasks_add_up() -> None:
     data, first, second = as_batches(batches(6, 3)), objective(7), objective(8)
-    both = replayed(data, goal={"first": first, "second": second})
-    mean = replayed(data, goal=lambda model: (first(model) + second(model)) / 2)
+    both = replayed(data, goal={"first": first, "second": second}, substitution=1)
+    mean = replayed(data, substitution=1, goal=lambda model: (first(model) + second(model)) / 2)
     assert both.tasks == ["first", "second"]
     assert both.values.mean(axis=1) == pytest.approx(mean.values[:, 0], rel=1e-10)
     assert both.gap.mean() == pytest.approx(mean.gap[0], abs=1e-12)
@@ -172,7 +172,7 @@ def test_with_a_preconditioner_of_its_own_all_worth_lies_where_no_node_is(nodes:
     model = classifier()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03, eps=1e-30)  # epsilon alone would see the scale
     own, recorded = (
-        replay(model, optimizer, data, objective(), NAMES, nodes=nodes, power=power, preconditioner=whose)
+        replay(model, optimizer, data, objective(), NAMES, nodes=nodes, substitution=power, preconditioner=whose)
         for whose in ("own", "recorded")
     )
     assert own.improvement == recorded.improvement
@@ -196,7 +196,7 @@ def test_the_record_says_what_was_found(tmp_path) -> None:
 
 def test_progress_counts_replays() -> None:
     seen: list[tuple[int, int]] = []
-    replayed(as_batches(batches(2, 3)), nodes=3, progress=lambda done, most: seen.append((done, most)))
+    replayed(as_batches(batches(2, 3)), nodes=3, substitution=1, progress=lambda *so_far: seen.append(so_far))
     assert seen == [(n + 1, 5) for n in range(5)]
 
 

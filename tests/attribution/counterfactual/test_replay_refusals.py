@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attribution.counterfactual.game import Batch, ReplayError
 from attribution.counterfactual.replay import replay
-from attribution.errors import AttributionError, BatchError, OptionError
+from attribution.errors import AttributionError, BatchError, ObjectiveError, OptionError
 from attribution.errors import UnsupportedOptimizerError as UnsupportedOptimizer
 from attribution.objective import Minibatches
 from tests.attribution.counterfactual.weighted import NAMES, as_batches
@@ -89,7 +89,7 @@ BATCHES = {
     "scalar": (lambda: of_rows(lambda rows: rows.mean()), ReplayError, r"step 2 at weight 1: .* each of the 8 rows"),
     "number": (lambda: of_rows(lambda rows: 1.0), ReplayError, r"step 2 at weight 1: .* \[8\], not float"),
     "detached": (lambda: of_rows(lambda rows: rows.detach()), ReplayError, "step 2 at weight 1: .* without a gradient"),
-    "untangled": (lambda: of_rows(Untangled.apply), ReplayError, "step 2 at weight 0.25: .* forward differentiation"),
+    "untangled": (lambda: of_rows(Untangled.apply), ReplayError, "step 2 at weight 0.5: .* forward differentiation"),
     "no batch": (list, ReplayError, "gave no batch"),
     "used up": (lambda: iter(data()), OptionError, "batches must be a sequence, or a callable"),
     "other who": (lambda: Shuffled("who"), ReplayError, "step 0 at weight 0: the batches are not those of the run"),
@@ -106,7 +106,7 @@ def refusal(
     optimizer = options.pop("optimizer", torch.optim.SGD)(model.parameters(), lr=0.1)
     goal, names = options.pop("goal", objective()), options.pop("names", NAMES)
     with pytest.raises(kind, match=saying) as caught:
-        replay(model, optimizer, given, goal, names, **{"nodes": 1} | options)
+        replay(model, optimizer, given, goal, names, **{"nodes": 1, "substitution": 1} | options)
     assert "\n" not in str(caught.value)
 
 
@@ -121,7 +121,8 @@ def test_batches_that_cannot_be_replayed(case: str) -> None:
     [
         ({"nodes": 0}, "nodes must be a whole number from 1 on, not 0"),
         ({"nodes": 2.5}, "nodes must be a whole number from 1 on, not 2.5"),
-        ({"power": 0.5}, "power must be a number from 1 on, not 0.5"),
+        ({"substitution": 0.5}, "substitution must be 'losses' or a power from 1 on, not 0.5"),
+        ({"substitution": "gauss"}, "substitution must be 'losses' or a power from 1 on, not 'gauss'"),
         ({"chunk": 0}, "chunk must be a number of contributors from 1 on"),
         ({"preconditioner": "mine"}, "preconditioner 'mine' is not one of recorded, own"),
         ({"names": ["ann", "ann"]}, "each once and none empty"),
@@ -172,3 +173,18 @@ def test_a_training_that_diverges_names_step_and_weight() -> None:
     refusal(
         ReplayError, r"step \d at weight 1: .* not finite: train with a lower learning rate", data(), optimizer=bold
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "goal", "saying"),
+    [
+        (ObjectiveError, lambda model: model[0].weight, "task 'objective' must return a scalar tensor"),
+        (
+            ReplayError,
+            lambda model: model[0].weight.sum() * float("inf"),
+            "the loss or its gradient before training is",
+        ),
+    ],
+)
+def test_an_objective_that_is_no_loss(kind: Any, goal: Any, saying: str) -> None:
+    refusal(kind, saying, data(), goal=goal)
