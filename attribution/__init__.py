@@ -7,6 +7,7 @@ from attribution.errors import AttributionError
 from attribution.record import RunRecord, Valuation
 
 if TYPE_CHECKING:
+    from attribution.counterfactual.replay import replay
     from attribution.meter import InRunShapley
     from attribution.objective import Minibatches, Objective
     from attribution.retraining import exact_retraining
@@ -21,6 +22,7 @@ __all__ = [
     "Valuation",
     "exact_retraining",
     "read_scores",
+    "replay",
     "score_totals",
 ]
 
@@ -30,6 +32,7 @@ _LAZY = {
     "Objective": "attribution.objective",
     "exact_retraining": "attribution.retraining",
     "read_scores": "attribution.scores",
+    "replay": "attribution.counterfactual.replay",
     "score_totals": "attribution.scores",
 }
 
