@@ -55,8 +55,8 @@ def test_a_peak_that_was_looked_for_needs_few_nodes() -> None:
     quartiles = CENTRE + WIDTH * np.tan(first + np.array([0.25, 0.5, 0.75]) * (last - first))
     assert centre == pytest.approx(quartiles[1], abs=0.01)
     assert width == pytest.approx((quartiles[2] - quartiles[0]) / 2, abs=0.01)
-    assert error(peak_nodes(5, centre, width)) < 1e-3
-    assert min(error(power_nodes(5, power)) for power in (1, 1.5, 2, 3)) > 1e-2
+    assert error(peak_nodes(8, centre, width)) < 1e-3
+    assert min(error(power_nodes(8, power)) for power in (1, 1.5, 2, 3)) > 1e-2
 
 
 def test_the_steepest_part_counts_ways_up_too_and_tasks_alike() -> None:
