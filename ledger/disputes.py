@@ -2,8 +2,9 @@
 
 A dispute is an entry of its own, followed at once by the entry of its hold: ``payable:bob`` to ``disputed:bob``, or
 ``house`` to ``house_disputed``, meant for the claimant. A resolution is an entry too, followed by the hold's end: sent
-to the claimant, or to the payees of the claimant's estate, or given back to where it came from. While a settlement has
-an open dispute it is not reversed: resolve the dispute first (`open_on`).
+to the claimant, or to the payees of the claimant's estate, or given back to where it came from. A claimant may call
+for another valuation than the one that was paid by: what follows when that is upheld is `ledger/appeals.py`. While a
+settlement has an open dispute it is not reversed: resolve the dispute first (`open_on`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from ledger.estates import estate_of
 from ledger.holds import Change, NewHold
 from ledger.models import Commodity, Dispute, Entry, Hold, Resolution, Settlement
 from ledger.money import Amount, format_units
+from ledger.other_valuations import carried
 from ledger.policies.estate import split
+from ledger.scope import settled_scope
+from ledger.valuation_names import DEARNESS, is_dearer
 
 PURPOSE = "dispute"  # of its hold
 CLAIMANT, RESPONDENT = "claimant", "respondent"
@@ -37,15 +41,17 @@ def open_dispute(
     amount: Amount,
     evidence: str,
     *,
+    calls_for: str | None = None,
     key: str | None = None,
     reason: str | None = None,
 ) -> Dispute:
     """Claim an amount that a settlement, named by its entry, gave to the respondent, or to the house for None.
 
-    `evidence` is the SHA-256 of what shows it, hexadecimal. The amount is held at once. The same again returns the
-    first dispute; to claim the same a second time, give another `key`. Raises `UnknownContributorError`,
-    `DisputeError` for what makes no sense, `DisputedAmountError` for more than the settlement gave, or than is still
-    there and not disputed, and `IdempotencyConflictError`.
+    `evidence` is the SHA-256 of what shows it, hexadecimal. `calls_for` names the valuation by which the claimant wants
+    to be paid: one that the runs carry, or a dearer one that is still to be made. The amount is held at once. The same
+    again returns the first dispute; to claim the same a second time, give another `key`. Raises
+    `UnknownContributorError`, `DisputeError` for what makes no sense, `DisputedAmountError` for more than the
+    settlement gave, or than is still there and not disputed, and `IdempotencyConflictError`.
     """
     asset = amount.asset.code
     row = Dispute(
@@ -55,6 +61,7 @@ def open_dispute(
         asset=asset,
         amount=amount.minor,
         evidence=evidence,
+        calls_for=calls_for,
         entry=0,
     )
     key = key or f"dispute:{sha256(canonical(dict(row.payload())).encode())}"
@@ -71,16 +78,22 @@ def open_dispute(
     return made
 
 
-def resolve(session: Session, entry: int, outcome: str, reason: str, *, key: str | None = None) -> Resolution:
+def resolve(
+    session: Session, entry: int, outcome: str, reason: str, *, key: str | None = None, payout: int | None = None
+) -> Resolution:
     """Decide the dispute that an entry opened for its "claimant" or its "respondent": what is held goes there.
 
-    The same again returns the first resolution. Raises `UnknownDisputeError`, `DisputeError` where it was decided
-    otherwise, and `IdempotencyConflictError`.
+    Where the claimant called for a valuation and is right, what is held goes back, and its runs are settled anew:
+    `appeals.resolve` does that, and says the `payout` by that valuation. The same again returns the first resolution.
+    Raises `UnknownDisputeError`, `DisputeError` where it was decided otherwise, and `IdempotencyConflictError`.
     """
     found = dispute(session, entry)
     if outcome not in (CLAIMANT, RESPONDENT):
         raise DisputeError(f"dispute {entry} is resolved for {CLAIMANT!r} or for {RESPONDENT!r}, not {outcome!r}")
-    row = Resolution(dispute=entry, outcome=outcome, entry=0)
+    called = outcome == CLAIMANT and found.calls_for is not None
+    if called != (payout is not None):
+        raise DisputeError(f"dispute {entry} is to be decided with what it calls for, {found.calls_for or 'nothing'}")
+    row = Resolution(dispute=entry, outcome=outcome, payout=payout, entry=0)
     key = key or f"resolution:{entry}"
     decided = resolution_of(session, entry)
     if decided is not None and decided.outcome != outcome:
@@ -90,16 +103,17 @@ def resolve(session: Session, entry: int, outcome: str, reason: str, *, key: str
     if decided is not None:
         raise DisputeError(f"dispute {entry} was resolved by entry {decided.entry} already, by another request")
     held = hold_row(session, found)
+    given = outcome == CLAIMANT and not called
     with session.begin_nested():
         made = registry.register(session, row, key=key, reason=reason)
         holds.change(
             session,
-            [Change(held.id, holds.POSTED if outcome == CLAIMANT else holds.VOIDED)],
+            [Change(held.id, holds.POSTED if given else holds.VOIDED)],
             kind=ENDED,
             subject=found.claimant,
             key=end_key(entry),
             reason=reason,
-            destinations={held.id: claimants_part(session, found)} if outcome == CLAIMANT else None,
+            destinations={held.id: claimants_part(session, found)} if given else None,
         )
     return made
 
@@ -218,7 +232,23 @@ def _refuse(session: Session, row: Dispute) -> None:
         raise DisputeError(f"settlement {row.settlement} was in {settled.asset}, not in {row.asset}")
     if not row.amount:
         raise DisputeError("a dispute needs an amount above zero")
+    if row.calls_for is not None:
+        for run in settled_scope(session, settled).runs:
+            _refuse_call(session, run, settled, row.calls_for)
     _refuse_amount(session, row)
+
+
+def _refuse_call(session: Session, run: str, settled: Settlement, name: str) -> None:
+    names = carried(session, run)
+    paid_by = settled.valuation or names[0]
+    if name == paid_by:
+        raise DisputeError(f"settlement {settled.entry} pays by valuation {name!r} already")
+    if name not in names and not is_dearer(name, paid_by):
+        later = ", ".join(repr(dearer) for dearer in DEARNESS if is_dearer(dearer, paid_by)) or "none"
+        raise DisputeError(
+            f"run {run[:12]} carries {', '.join(map(repr, names))} and no valuation {name!r}; of those to be made, "
+            f"what is dearer than {paid_by!r} can be called for: {later}"
+        )
 
 
 def _refuse_amount(session: Session, row: Dispute) -> None:

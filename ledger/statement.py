@@ -10,7 +10,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from sqlmodel import Session
@@ -21,11 +20,9 @@ from ledger.facts import Fact, Facts
 from ledger.instants import format_instant
 from ledger.lines import Line
 from ledger.models import Dataset
-from ledger.policies.outcome import Payout
-from ledger.policies.terms import Terms, read_terms
 from ledger.statement_chain import OnChains, on_chains
 from ledger.statement_json import as_json
-from ledger.valuation_entry import ContributorWorth, TaskWorth
+from ledger.statement_runs import ValuedRun, runs
 from ledger.valuation_names import is_nats
 
 
@@ -37,49 +34,6 @@ class SuppliedDataset:
     registered_at: str
     consents: list[tuple[str, str]]
     consent_now: bool
-
-
-@dataclass(frozen=True)
-class TaskValue:
-    """What the contributor did to one task, in the task's own 1e-12 nat."""
-
-    task: str
-    weight: str
-    value: int
-    improvement: int  # of the whole run
-    share: Fraction | None  # value / improvement; None where there was no improvement
-
-
-@dataclass(frozen=True)
-class SettledRun:
-    """What one settlement came to for the contributor, minor units. It may be about several runs together."""
-
-    entry: int
-    settled_at: str
-    runs: list[str]
-    terms: Terms
-    payout: Payout
-    reversed_by: int | None
-
-
-@dataclass(frozen=True)
-class ValuedRun:
-    """A run in which the contributor's data took part. Values are in 1e-12 nat, weighted over tasks."""
-
-    run: str
-    entry: int
-    began_at: str
-    complete: bool
-    reversed_by: int | None
-    rows: int
-    rows_of_all: int
-    datasets: list[str]
-    value: int
-    standard_error: int | None  # of a sampled value
-    improvement: int
-    share: Fraction | None
-    tasks: list[TaskValue]
-    settlements: list[SettledRun]
 
 
 @dataclass(frozen=True)
@@ -96,6 +50,8 @@ class Claim:
     evidence: str
     resolved_by: int | None
     outcome: str | None
+    calls_for: str | None = None  # the valuation by which the claimant wants to be paid
+    payout: int | None = None  # what the claimant would have been paid by it, where that was decided
 
 
 @dataclass(frozen=True)
@@ -175,7 +131,7 @@ def restate(facts: Facts, *, made_at: str, name: personal.Opening | None) -> Sta
         made_at=made_at,
         datasets=_datasets(facts, made_at),
         payees=_payees(facts),
-        runs=_runs(facts),
+        runs=runs(facts),
         disputes=_disputes(facts, exponents),
         on_chains=on_chains(facts, exponents, made_at),
         balances=_balances(facts, exponents),
@@ -203,47 +159,6 @@ def _payees(facts: Facts) -> dict[str, int]:
     return dict(sorted(json.loads(last[0]).items()))
 
 
-def _runs(facts: Facts) -> list[ValuedRun]:
-    settled: dict[str, list[SettledRun]] = defaultdict(list)
-    for fact in facts.of("settlement"):
-        for part in fact.parts:
-            made = SettledRun(
-                entry=fact.sequence,
-                settled_at=fact.recorded_at,
-                runs=list(fact.payload["runs"]),
-                terms=read_terms(fact.payload["terms"]),
-                payout=Payout.read(facts.contributor, part),
-                reversed_by=facts.reversed_by(fact.sequence),
-            )
-            for run in made.runs:
-                settled[run].append(made)
-    return [_run(facts, fact, part, settled[fact.subject]) for fact in facts.of("valuation") for part in fact.parts]
-
-
-def _run(facts: Facts, fact: Fact, part: Mapping[str, Any], settlements: list[SettledRun]) -> ValuedRun:
-    worth = ContributorWorth.model_validate(part)
-    improvement = int(fact.payload["improvement"])
-    return ValuedRun(
-        run=fact.payload["run"],
-        entry=fact.sequence,
-        began_at=fact.payload["began_at"],
-        complete=fact.payload["complete"],
-        reversed_by=facts.reversed_by(fact.sequence),
-        rows=worth.rows,
-        rows_of_all=fact.payload["rows"],
-        datasets=worth.datasets,
-        value=worth.value,
-        standard_error=worth.standard_error,
-        improvement=improvement,
-        share=_share(worth.value, improvement),
-        tasks=[
-            TaskValue(task.task, task.weight, value, task.improvement, _share(value, task.improvement))
-            for task, value in zip(map(TaskWorth.model_validate, fact.payload["tasks"]), worth.task_values, strict=True)
-        ],
-        settlements=settlements,
-    )
-
-
 def _disputes(facts: Facts, exponents: Mapping[str, int]) -> list[Claim]:
     resolutions = {fact.payload["dispute"]: fact for fact in facts.of("resolution")}
     made = []
@@ -261,6 +176,8 @@ def _disputes(facts: Facts, exponents: Mapping[str, int]) -> list[Claim]:
                 evidence=said["evidence"],
                 resolved_by=resolution.sequence if resolution else None,
                 outcome=resolution.payload["outcome"] if resolution else None,
+                calls_for=said.get("calls_for"),
+                payout=int(resolution.payload["payout"]) if resolution and "payout" in resolution.payload else None,
             )
         )
     return made
@@ -293,7 +210,3 @@ def _balances(facts: Facts, exponents: Mapping[str, int]) -> list[Balance]:
 
 def _grown(line: Line) -> int:
     return line.amount if line.side == KINDS[split_name(line.account)[0]].normal_side else -line.amount
-
-
-def _share(value: int, improvement: int) -> Fraction | None:
-    return Fraction(value, improvement) if improvement else None

@@ -9,7 +9,8 @@ from ledger import statement_chain
 from ledger.money import format_nats, format_units
 
 if TYPE_CHECKING:
-    from ledger.statement import Balance, Claim, Movement, SettledRun, Statement, SuppliedDataset, ValuedRun
+    from ledger.statement import Balance, Claim, Movement, Statement, SuppliedDataset
+    from ledger.statement_runs import SettledRun, ValuedRun
 
 _PAYOUT = ("share", "forgiven", "carried", "slashed", "netted", "drawn", "redistributed", "paid")
 
@@ -73,7 +74,24 @@ def _run(run: ValuedRun) -> dict[str, Any]:
             for task in run.tasks
         ],
         "settlements": [_settlement(made) for made in run.settlements],
+        **({"valuations": _valuations(run)} if run.disagreeing else {}),
     }
+
+
+def _valuations(run: ValuedRun) -> list[dict[str, Any]]:
+    """All valuations of the run side by side, its own first."""
+    return [
+        {
+            "name": one.name,
+            "entry": one.entry,
+            "value_nats": format_nats(one.value),
+            "standard_error_nats": None if one.standard_error is None else format_nats(one.standard_error),
+            "improvement_nats": format_nats(one.improvement),
+            "share": _rounded(one.share),
+            "paid_by": one.name in run.paid_by,
+        }
+        for one in run.valuations
+    ]
 
 
 def _settlement(made: SettledRun) -> dict[str, Any]:
@@ -111,7 +129,13 @@ def _dispute(claim: Claim) -> dict[str, Any]:
         "evidence": claim.evidence,
         "resolved_by": claim.resolved_by,
         "outcome": claim.outcome,
+        **({} if claim.calls_for is None else _called_for(claim)),
     }
+
+
+def _called_for(claim: Claim) -> dict[str, Any]:
+    payout = None if claim.payout is None else format_units(claim.payout, claim.exponent)
+    return {"calls_for": claim.calls_for, "payout_by_it": payout}
 
 
 def _balance(balance: Balance) -> dict[str, Any]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from sqlmodel import Session, col, select
 
-from ledger import disputes, journal
+from ledger import appeals, disputes, journal, other_valuations
 from ledger.checks.fault import Fault, line_faults
 from ledger.errors import LedgerError
 from ledger.holds import OPENED, POSTED, VOIDED
 from ledger.lines import credit, debit
-from ledger.models import Dispute, Entry, Hold, HoldChange, Resolution
+from ledger.models import Dispute, Entry, Hold, HoldChange, Resolution, Settlement
+from ledger.scope import settled_scope
+from ledger.settlement import terms_of
+from ledger.valuation_names import is_dearer
+from ledger.worth import common_name
 
 DISPUTES = "disputes"
 DISPUTE_CLAIMS = {
@@ -57,8 +61,37 @@ def _claim_faults(session: Session, found: Dispute, resolution: Resolution | Non
     reversal = journal.reversal_of(session, found.settlement)
     if reversal is not None and (resolution is None or reversal.sequence < resolution.entry):
         yield Fault(DISPUTES, f"{name}: entry {reversal.sequence} reversed its settlement before it was resolved")
+    if found.calls_for is not None:
+        yield from _call_faults(session, found, resolution)
     if resolution is not None and resolution.entry < found.entry:
         yield Fault(DISPUTES, f"{name}: was resolved by entry {resolution.entry}, before it was opened")
+
+
+def _call_faults(session: Session, found: Dispute, resolution: Resolution | None) -> Iterator[Fault]:
+    """Whether another valuation could be called for, and what became of it where that was upheld."""
+    name, called = f"dispute {found.entry}", str(found.calls_for)
+    made = session.get_one(Settlement, found.settlement)
+    scope = settled_scope(session, made)
+    for run in scope.runs:
+        own = other_valuations.own_name_of(session, run)
+        paid_by, entry = made.valuation or own, other_valuations.entry_of(session, run, called)
+        there = called == own or (entry is not None and entry.sequence < found.entry)
+        if called == paid_by or not (there or is_dearer(called, paid_by)):
+            yield Fault(DISPUTES, f"{name}: calls for valuation {called!r} of a run that was paid by {paid_by!r}")
+        decided = None if resolution is None or resolution.outcome != disputes.CLAIMANT else resolution.entry
+        if decided is not None and called != own and (entry is None or entry.sequence > decided):
+            yield Fault(DISPUTES, f"{name}: was upheld while run {run[:12]} had no valuation {called!r}")
+    if resolution is None or resolution.outcome != disputes.CLAIMANT:
+        if resolution is not None and resolution.payout is not None:
+            yield Fault(DISPUTES, f"{name}: states a payout by {called!r}, and was not upheld")
+        return
+    payout = appeals.payout_by(session, found.settlement, found.claimant, called)
+    if resolution.payout != payout:
+        yield Fault(DISPUTES, f"{name}: states {resolution.payout} by valuation {called!r}, recomputed {payout}")
+    again = appeals.settled_anew(session, found)
+    wanted = replace(terms_of(session, made), by=common_name(session, scope, called))
+    if again is None or terms_of(session, again) != wanted or again.entry < resolution.entry:
+        yield Fault(DISPUTES, f"{name}: was upheld, and its runs were not settled anew by valuation {called!r}")
 
 
 def _holds(session: Session, dispute: int) -> list[Hold]:
@@ -88,7 +121,7 @@ def _end_faults(session: Session, found: Dispute, hold: Hold, resolution: Resolu
     if end is None or end.kind != disputes.ENDED:
         yield Fault(DISPUTES, f"{name}: what it held was not moved")
         return
-    won = resolution.outcome == disputes.CLAIMANT
+    won = resolution.outcome == disputes.CLAIMANT and found.calls_for is None
     change = session.get(HoldChange, (end.sequence, hold.id))
     right = (POSTED if won else VOIDED, found.amount)
     if change is None or (change.change, change.amount) != right:

@@ -21,8 +21,9 @@ from ledger.proofs import log
 from ledger.proofs.carrying import carry
 from ledger.proofs.checkpoint import sign
 from ledger.proofs.statement_proof import PROOFS
-from ledger.statement import Balance, Claim, SettledRun, Statement, ValuedRun
+from ledger.statement import Balance, Claim, Statement
 from ledger.statement import statement as statement_of
+from ledger.statement_runs import SettledRun, ValuedRun
 
 EXAMPLE = "Example: ghostledger statement alice --json --proofs --checkpoint april.txt"
 
@@ -137,8 +138,12 @@ def _claim(claim: Claim) -> str:
     amount = f"{format_units(claim.amount, claim.exponent)} {claim.asset}"
     end = f"resolved for the {claim.outcome} by entry {claim.resolved_by}" if claim.resolved_by else "open"
     against = claim.respondent or "the house"
+    called = f", and calls for valuation {claim.calls_for}" if claim.calls_for else ""
+    if claim.payout is not None:
+        end += f"; by it, the claimant would have been given {format_units(claim.payout, claim.exponent)} {claim.asset}"
     return (
-        f"Dispute {claim.entry}: {claim.claimant} claims {amount} of {against}, settlement {claim.settlement}; {end}."
+        f"Dispute {claim.entry}: {claim.claimant} claims {amount} of {against}, settlement {claim.settlement}{called}; "
+        f"{end}."
     )
 
 
@@ -191,10 +196,28 @@ def _show_run(run: ValuedRun) -> None:
     columns = ["task", "value, nats", "run's improvement, nats", "share"]
     table(", ".join([title, *filter(None, notes)]), columns, rows, right=set(columns[1:]), section=len(run.tasks))
     say(f"{run.rows:,} of {run.rows_of_all:,} rows came from this data.")
+    if run.disagreeing:
+        _show_side_by_side(run)
     for settled in run.settlements:
         say(_why(settled))
     if not run.settlements:
         say("Not settled yet.")
+
+
+def _show_side_by_side(run: ValuedRun) -> None:
+    rows = [
+        [
+            one.name,
+            format_nats(one.value, one.standard_error),
+            format_nats(one.improvement),
+            _share(one.share),
+            "yes" if one.name in run.paid_by else "",
+        ]
+        for one in run.valuations
+    ]
+    columns = ["valuation", "value, nats", "improvement, nats", "share", "paid by"]
+    table(f"run {run.run[:12]} by each of its valuations", columns, rows, right=set(columns[1:4]))
+    say("Valuations of one run answer different questions, and here they disagree in sign: see docs/counterfactual.md.")
 
 
 def _why(settled: SettledRun) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 from sqlmodel import Session
 
 from ledger import (
+    appeals,
     bookkeeping,
     disputes,
     estates,
     groups,
     holds,
     journal,
+    later_valuations,
     payouts,
     periods,
     registry,
@@ -31,7 +33,7 @@ from ledger.registry import Task
 from ledger.settlement import settle
 from ledger.valuation import book_run
 from tests.ledger import on_chain
-from tests.ledger.records import synthetic_record
+from tests.ledger.records import synthetic_record, with_beside
 
 PEOPLE = ("alice", "bob", "carol")
 VALUES = [
@@ -67,6 +69,7 @@ def fill(session: Session, folder: Path) -> None:
     periods.close_period(session, "2026-05-31")
     # Late: it happened in a closed period, and is booked forward.
     stakes.deposit(session, "bob", Amount.parse("1.00 EUR"), key="late", event_at="2026-05-05")
+    _value_otherwise(session, folder, data)
     on_chain.everything(session)
 
 
@@ -101,6 +104,27 @@ def _book(session: Session, folder: Path, number: int, data: dict[str, list[str]
         **details,
     )
     return book_run(session, record.save(folder / f"run-{number}")).run.id
+
+
+def _value_otherwise(session: Session, folder: Path, data: dict[str, list[str]]) -> None:
+    """A run with two valuations is settled by its own; a dispute calls for a third, which is added and settled by."""
+    objective = {task.task: task.fingerprint for task in registry.objective_tasks(session, "news")}
+    options: dict[str, Any] = {
+        **{"tasks": ("sport", "business"), "weights": (0.25, 0.75), "house": (0.01, -0.005), "gap": (1e-4, -2e-4)},
+        **{"data": data, "objective": objective},
+    }
+    own = synthetic_record(VALUES[0], method={"name": "path", "every": 1}, rows=dict.fromkeys(PEOPLE, 3), **options)
+    run = book_run(session, with_beside(own, counterfactual=VALUES[1]).save(folder / "run-valued")).run.id
+    settled = settle(session, run, Terms("rate", Amount.parse("10.00 EUR"))).settlement
+    assert settled is not None
+    options |= {"method": {"name": "retraining"}, "steps": 1}
+    other = synthetic_record(VALUES[1], **options).save(folder / "retrained")
+    amount = Amount.parse("1.00 EUR")
+    opened = disputes.open_dispute(
+        session, "bob", "alice", settled.entry, amount, "c" * 64, calls_for="retraining", reason="nobody else has it"
+    )
+    later_valuations.add(session, run, other)
+    appeals.resolve(session, opened.entry, "claimant", "so it was")
 
 
 def _settle(session: Session, runs: list[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,58 @@ def test_other_terms_of_a_settled_run_name_both_valuations(ok: Run, run: Run, ru
     refused = run(f"settle {booked} --rate 100 EUR --by counterfactual").refusal
     assert "by valuation of its own, not counterfactual" in refused
     assert "settled before" in ok(f"settle {booked} --rate 100 EUR --by step").out
+
+
+def test_a_statement_shows_valuations_that_disagree_and_verifies(
+    ok: Run, run: Run, run_folder: Path, tmp_path: Path
+) -> None:
+    ok("import-run --json", run_folder)
+    assert "disagree in sign: see docs/counterfactual.md" in ok("statement bob").out
+    assert "disagree" not in ok("statement alice").out
+    (tmp_path / "operator.pub").write_text(ok("key operator.key").out)
+    whole = ok("statement bob --json --proofs --key operator.key").out
+    assert [one["share"] for one in json.loads(whole)["runs"][0]["valuations"]] == [-0.5, 0.5]
+    (tmp_path / "bob.json").write_text(whole)
+    ok("verify bob.json --key operator.pub")
+    forged = whole.replace('"value_nats": "0.250000000000"', '"value_nats": "0.350000000000"')
+    (tmp_path / "forged.json").write_text(forged)
+    assert "valuations[1].value_nats" in run("verify forged.json --key operator.pub").out
+
+
+def test_a_dispute_calls_for_a_valuation_and_is_settled_by_it(ok: Run, run: Run, run_folder: Path) -> None:
+    booked = ok("import-run --json", run_folder).json["run"]
+    first = ok(f"settle {booked} --pool 100 EUR --json").json["entry"]
+    Path("letter.txt").write_text("nobody else has what I have")
+    line = f"dispute open --by bob --against alice --settlement {first} --evidence letter.txt"
+    assert "--amount" in run(line).refusal
+    opened = ok(f"{line} --calls-for counterfactual --json").json
+    assert (opened["amount"], opened["calls_for"], opened["settled_anew"]) == ("50.00", "counterfactual", None)
+    assert "calls for valuation counterfactual" in ok("statement bob").out
+    resolve = f"dispute resolve {opened['dispute']} --for claimant --reason agreed"
+    said = ok(resolve).out
+    assert "by it, bob would have been given 50.00 EUR" in said
+    made = ok(f"{resolve} --json").json
+    assert (made["payout_by_it"], made["settled_anew"] > first) == ("50.00", True)
+    assert "by it, the claimant would have been given 50.00 EUR" in ok("statement bob").out
+    assert ok("statement bob --json").json["disputes"][0]["payout_by_it"] == "50.00"
+    assert ok("statement bob --json").json["balances"] == [{"asset": "EUR", "payable": "50.00", "receivable": "0.00"}]
+    assert ok("audit --json").json["ok"]
+
+
+def test_a_valuation_that_is_still_to_be_made_needs_an_amount_and_waits(
+    ok: Run, run: Run, run_folder: Path, retrained: Path
+) -> None:
+    booked = ok("import-run --json", run_folder).json["run"]
+    first = ok(f"settle {booked} --pool 100 EUR --json").json["entry"]
+    Path("letter.txt").write_text("train again")
+    line = f"dispute open --by bob --against alice --settlement {first} --evidence letter.txt --calls-for retraining"
+    assert "no valuation 'retraining'" in run(line).refusal
+    opened = ok(f"{line} --json --amount", "20.00 EUR").json["dispute"]
+    resolve = f"dispute resolve {opened} --for claimant --reason agreed"
+    assert "it carries 'step', 'counterfactual'" in run(resolve).refusal
+    ok(f"valuation add {booked} {retrained}")
+    assert "settled anew by valuation retraining" in ok(resolve).out
+    assert ok("audit --json").json["ok"]
 
 
 @pytest.mark.parametrize("export", ["hledger", "beancount", "json", "csv"])
