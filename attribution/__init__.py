@@ -7,6 +7,7 @@ from attribution.errors import AttributionError
 from attribution.record import RunRecord, Valuation
 
 if TYPE_CHECKING:
+    from attribution.counterfactual.options import Counterfactual
     from attribution.counterfactual.replay import replay
     from attribution.meter import InRunShapley
     from attribution.objective import Minibatches, Objective
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttributionError",
+    "Counterfactual",
     "InRunShapley",
     "Minibatches",
     "Objective",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Counterfactual": "attribution.counterfactual.options",
     "InRunShapley": "attribution.meter",
     "Minibatches": "attribution.objective",
     "Objective": "attribution.objective",

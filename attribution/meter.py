@@ -13,6 +13,9 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from attribution.counterfactual.absence import NAME, Absence
+from attribution.counterfactual.game import Losses
+from attribution.counterfactual.options import Counterfactual
 from attribution.displacements import Displacements
 from attribution.errors import BatchError, OptionError
 from attribution.footprint import Footprint
@@ -33,6 +36,7 @@ from attribution.options import (
 from attribution.parameters import ParameterSpace, fingerprint
 from attribution.record import Floats, RunRecord, Steps
 from attribution.row_scores import RowScores
+from attribution.valuation import Valuation
 from attribution.valued_steps import ValuedSteps
 from attribution.watched import WatchedOptimizer
 
@@ -64,6 +68,8 @@ class InRunShapley:
             "objective": {task: fingerprint}, "configuration": {...}, "seeds": {...}}``; must be JSON.
         keep_displacements: keep each part's displacement in the last step, or with ``"run"`` summed over the run, see
             `displacements`.
+        counterfactual: True or `Counterfactual`: value beside it what absence would change, see docs/counterfactual.md;
+            under SGD, Adam and AdamW, with a path for each step.
 
     Raises:
         OptionError, UnsupportedOptimizerError, UnsupportedLayerError, ObjectiveError: naming what does not fit.
@@ -91,6 +97,7 @@ class InRunShapley:
         row_axes: Mapping[str, int] | None = None,
         details: Mapping[str, Any] | None = None,
         keep_displacements: bool | Literal["run"] = False,
+        counterfactual: bool | Counterfactual = False,
     ) -> None:
         self.contributors = checked_names(contributors)
         self._method = Method(method, float(tolerance), nodes, permutations, seed)
@@ -115,6 +122,14 @@ class InRunShapley:
             raise OptionError("paths of several lengths need one objective: use Objective instead of Minibatches")
         evaluator.frozen_too = lengths != [1]
         self._gradient = DividedGradient(self._space, 1 if self._ghost else len(self.contributors))
+        if counterfactual and (self._ghost or 1 not in lengths or method == "exact"):
+            raise OptionError(
+                "counterfactual values need memory='buffered', and a path for each step: every=1, alone or among "
+                "several, and not method 'exact'"
+            )
+        self._absence = Absence.of(
+            counterfactual, model, optimizer, self._space, len(self.contributors), len(self.tasks)
+        )
         self._scores = RowScores(self._gradient, self.contributors, self.tasks, scores)
         self._steps = ValuedSteps(
             model,
@@ -128,29 +143,43 @@ class InRunShapley:
             lengths,
             ghost=self._ghost,
             keep_displacements=keep_displacements,
+            carried=None if self._absence is None else self._absence.tangents,
         )
         self._details = checked_details(details or {})
         self._began = datetime.now(UTC)
         self._initial = fingerprint(model)
         self._record: RunRecord | None = None
         held = sum(not window.direct for window in self._steps.windows) + bool(keep_displacements)
+        held += 0 if self._absence is None else self._absence.buffers
         self.footprint = Footprint.of(
             self._space, self._gradient.parts.count, self._steps.divider.buffers, held, self.tasks
         )
         self.footprint.announce()
-        self._capture = Capture(model, self._gradient, row_axes or {}, divides=not self._ghost)
+        self._capture = Capture(
+            model,
+            self._gradient,
+            row_axes or {},
+            divides=not self._ghost,
+            signed=None if self._absence is None else self._absence.signed,
+        )
         self._watched = WatchedOptimizer(optimizer, self._steps)
 
     @contextmanager
     def batch(
-        self, who: Tensor | Sequence[int], *, samples: Sequence[Any] | Tensor | None = None, axis: int | None = None
+        self,
+        who: Tensor | Sequence[int],
+        *,
+        samples: Sequence[Any] | Tensor | None = None,
+        axis: int | None = None,
+        losses: Losses | None = None,
     ) -> Iterator[None]:
         """Meter the forward and backward passes inside: row i of the model's inputs belongs to contributor ``who[i]``.
 
         `who` is a LongTensor ``[rows]`` of indices into `contributors`. The rows lie along the first axis of the
         inputs that is as long as `who` (others are tried if rows turn out to mix); `axis` states it. Several batches
         before one ``optimizer.step()`` accumulate. With `samples`, an identifier for each row (all whole numbers, or
-        all text), each row's score on each task is written to the record's file of scores.
+        all text), each row's score on each task is written to the record's file of scores. `losses` maps the model to
+        what each row adds to the loss, ``[rows]``: some counterfactual curvatures compute it again.
 
         Raises `BatchError` for indices that do not fit, `RowAxisError` where a layer's row axis cannot be proved, and
         `UnaccountedGradientError` where contributors' gradients do not sum to autograd's.
@@ -168,15 +197,18 @@ class InRunShapley:
         if self._steps.rows.any() and self._gradient.cleared():
             self._steps.skip()
         kept = self._scores.keep(indices, named, unnamed_too=self._ghost)
+        factors = kept if self._absence is None else self._absence.factors(indices, kept)
         self._steps.in_batch = True
         try:
-            with self._capture.batch(indices, axis, kept):
+            with self._capture.batch(indices, axis, factors):
                 yield
         finally:
             self._steps.in_batch = False
         if self._steps.rows.any() and self._gradient.began_anew:
             self._steps.skip()
         self._scores.add(kept)
+        if self._absence is not None:
+            self._absence.batch(indices, factors, losses)
         self._steps.metered(indices)
 
     @property
@@ -241,8 +273,16 @@ class InRunShapley:
             self._steps.stopped = self._steps.stopped or f"{type(error).__name__}: {error}"
         self.close()
 
+    def _beside(self, improvement: Floats) -> dict[str, Valuation]:
+        """Valuations beside the record's own."""
+        found = {_name(window.every): window.valuation(improvement) for window in self._steps.windows[1:]}
+        if self._absence is not None:
+            stepwise = next(window for window in self._steps.windows if window.direct).valuation(improvement)
+            found[NAME] = self._absence.valuation(improvement, stepwise.house, stepwise.nodes)
+        return found
+
     def _make_record(self) -> RunRecord:
-        main, *beside = self._steps.windows
+        main = self._steps.windows[0]
         method = self._method
         details = {
             "began_at": utc(self._began),
@@ -279,7 +319,7 @@ class InRunShapley:
             details=details,
             complete=self._steps.stopped is None,
             stopped=self._steps.stopped,
-            beside={_name(window.every): window.valuation(improvement) for window in beside},
+            beside=self._beside(improvement),
             standard_errors=main.standard_errors,
             telescopes=self._steps.telescopes,
             scores=path,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from attribution.counterfactual.one_run import CarriedTangents
 from attribution.errors import NonFiniteError, OptionError, ReconciliationError
 from attribution.ghost.checks import CHECK_ALL, CHECK_ALWAYS, CHECK_SHARE
 from attribution.ghost.gradients import DividedGradient
@@ -64,12 +65,14 @@ class StepDivider:
         gradients: Tensor | None = None,
         displacements: Sequence[Tensor] = (),
         credited: Tensor | None = None,
+        carried: CarriedTangents | None = None,
     ) -> Floats:
         """Divide the step just taken from `start` to `end` ``[P]`` and return minus each part's displacement times
         `gradients` ``[tasks, P]``: its value, float64 ``[parts, tasks]`` in nats (zero tasks without gradients).
 
         Each part's displacement is added to each of `displacements` ``[parts, P]``; `credited` ``[tasks, P]`` is
         overwritten with `gradients` as gradients with respect to this step's training gradient (see `Share.life`).
+        The tangents that are `carried` are moved with it.
 
         Raises `ReconciliationError`, naming the parameter, if the parts do not add up to what the step did, and
         `NonFiniteError` if that is not finite.
@@ -82,7 +85,11 @@ class StepDivider:
                 self._check_still(place, step, start, end)
                 continue
             for slot, where in self._slots(place, group, start, end):
+                if carried is not None:
+                    carried.move(place, slot, where, self._gradient.factor(place))
                 share = self._rule.divide(slot)
+                if carried is not None:
+                    carried.moved(place, slot, share, step, self._gradient.epsilon)
                 if self._due(where, step):
                     self._reconcile(place, share, step, start[where], end[where])
                 if gradients is not None:

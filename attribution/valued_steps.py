@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from attribution.counterfactual.one_run import CarriedTangents
 from attribution.errors import BatchError, NonFiniteError, OptionError
 from attribution.ghost.gradients import DividedGradient
 from attribution.objective import Evaluator
@@ -45,12 +46,14 @@ class ValuedSteps:
         *,
         ghost: bool,
         keep_displacements: bool | Literal["run"],
+        carried: CarriedTangents | None = None,
     ) -> None:
         self._space, self._gradient, self._scores, self._ghost = space, gradient, scores, ghost
         self.divider = StepDivider(optimizer, space, gradient)
         self._points = Points(evaluator, gradient, self._stop)
         self.windows = [Window(length, method, self._points, contributors, gradient.epsilon) for length in lengths]
         self._bystanders = Bystanders(model, space)
+        self.carried = carried  # tangents of weights, where counterfactual values are asked for
         self.displacements = space.zeros(gradient.parts.count) if keep_displacements else None
         self._of_the_run = keep_displacements == "run"
         self.origin: Tensor | None = None  # the parameters before the first step, where displacements are the run's
@@ -69,6 +72,8 @@ class ValuedSteps:
         """The gradients since the last step were thrown away, as a loss scaler does with infinite ones."""
         self.skipped += 1
         self.rows[:] = 0
+        if self.carried is not None:
+            self.carried.curvature.forget()
         self._scores.forget()
 
     def ready(self) -> bool:
@@ -102,6 +107,8 @@ class ValuedSteps:
             if not window.is_open:
                 window.open(start)
         self.divider.before_step()
+        if self.carried is not None:
+            self.carried.before_step()
         self._start = start
 
     def end(self) -> None:
@@ -177,9 +184,19 @@ class ValuedSteps:
         summed = [d for d in (self.displacements, *(window.displacements for window in self.windows)) if d is not None]
         gradients = None if average is None else average.gradients
         credited = torch.empty_like(gradients) if gradients is not None and self._scores.pending else None
+        if self.carried is not None:
+            self.carried.begin(start, int(self.rows.sum()))
         parts = self.divider.divide(
-            self.count, start, end, gradients=gradients, displacements=summed, credited=credited
+            self.count,
+            start,
+            end,
+            gradients=gradients,
+            displacements=summed,
+            credited=credited,
+            carried=self.carried,
         )
+        if self.carried is not None and gradients is not None:
+            self.carried.value(gradients, parts[:-1])
         whole: Floats = parts.sum(axis=0)
         if credited is not None:
             with self._space.at(start):  # where the rows' gradients were computed

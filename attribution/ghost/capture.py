@@ -22,6 +22,7 @@ from attribution.ghost.recorder import Recorder, repeat_backward
 from attribution.ghost.refused import refuse_row_mixing, refuse_unsupported
 from attribution.ghost.resolve import Resolver
 from attribution.ghost.rows import CallFindings, Mixed, Rowless
+from attribution.ghost.signed import SignedParts
 from attribution.ghost.trees import tensors_in
 
 
@@ -29,18 +30,26 @@ class Capture:
     """Divides the gradients of a model's batches into the parts of `gradient`; one object a meter.
 
     Where it does not divide, it keeps what single rows' scores need, and sees that no parameter is missing from that.
+    `signed` is where signed sums of rows' gradients go too.
 
     Raises `UnsupportedLayerError` for a module that no rule or fallback can divide.
     """
 
     def __init__(
-        self, model: nn.Module, gradient: DividedGradient, row_axes: Mapping[str, int], *, divides: bool = True
+        self,
+        model: nn.Module,
+        gradient: DividedGradient,
+        row_axes: Mapping[str, int],
+        *,
+        divides: bool = True,
+        signed: SignedParts | None = None,
     ) -> None:
         refuse_unsupported(model)
         self.divides = divides
         self._model, self._gradient = model, gradient
         self._hooks, self._stand_ins = Hooks(model), StandIns()
         self._providers = Providers(self._hooks, gradient)
+        self._providers.signed = signed
         self._repeated: list[Recorder] = []
         self._proofs = Proofs(self._hooks, self._stand_ins, self._metered, row_axes)
         self._resolver = Resolver(self._hooks, gradient, self._providers, self._proofs, self._stand_ins)
@@ -61,6 +70,8 @@ class Capture:
         """
         refuse_row_mixing(self._model)
         self._stand_ins.rows = len(who)
+        if self._providers.signed is not None:
+            self._providers.signed.redraw(len(who))
         self._providers.factors = None if kept is None else kept.factors
         self._gradient.checks.choose()
         batch = _Batch(self._gradient, self._providers, self._proofs, who, self.divides)
@@ -102,6 +113,7 @@ class Capture:
             rest = [(c, f) for c, f in _with(root, self._proofs.known(root)) if not self._providers.has_rule(c.module)]
             if self.divides:
                 self._providers.divide(rest, who, self._gradient.parts)
+                self._providers.sign(rest, who)
             self._providers.keep(rest)
         if self.divides:
             self._gradient.verify()
@@ -226,6 +238,7 @@ class _Batch:
         self._providers.keep_rule(call, inputs, gradient, found)
         if self._divides:
             self._providers.by_rule(call, inputs, gradient, found, self._partitions, self._gradient.parts)
+            self._providers.sign_rule(call, inputs, gradient, found, self._partitions)
         return True
 
     def attached(self, module: nn.Module) -> list[nn.Parameter] | None:
@@ -248,6 +261,7 @@ class _Batch:
             return self._providers.in_place_of_autograd(call, inputs, gradient, everybody, scratch, parameters)
         self._providers.keep_rule(call, inputs, gradient, found)
         partition, parts = self._partitions.of(found.outputs[0]), self._gradient.parts
+        self._providers.sign_rule(call, inputs, gradient, found, self._partitions)
         return self._providers.in_place_of_autograd(call, inputs, gradient, partition, parts, parameters)
 
     def first_gradient(self) -> None:

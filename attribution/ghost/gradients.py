@@ -205,6 +205,10 @@ class DividedGradient:
         factor = self._factors.get(place.name)
         return parts if factor is None else parts.mul_(factor)
 
+    def factor(self, place: Place) -> float:
+        """What the parameter's settled gradient was scaled by since it was computed, as by clipping."""
+        return self._factors.get(place.name, 1.0)
+
     def whole(self) -> Tensor:
         """All parts of all parameters as they count now, ``[parts, P]``, a copy: for checks on small models."""
         found = self.space.zeros(self.parts.count)
@@ -217,7 +221,7 @@ class DividedGradient:
         """A copy of `directions` ``[tasks, P]``, each parameter's times the factor that its gradient was scaled by."""
         found = directions.clone()
         for place in self.space.places:
-            place.of(found).mul_(self._factors.get(place.name, 1.0))
+            place.of(found).mul_(self.factor(place))
         return found
 
     def times(self, directions: Tensor) -> Floats | None:
@@ -230,7 +234,7 @@ class DividedGradient:
         found = torch.zeros(len(directions), dtype=torch.float64)
         for place in self.space.places:
             if place.parameter.grad is not None and place.name in self._noted:
-                factor = self._factors.get(place.name, 1.0)
+                factor = self.factor(place)
                 found += factor * (place.of(directions) @ self._noted[place.name]).double().cpu()
         values: Floats = found.numpy()
         return values

@@ -19,6 +19,7 @@ from attribution.ghost.parts import Parts
 from attribution.ghost.precision import FULL_PRECISION
 from attribution.ghost.rows import CallFindings, Mixed
 from attribution.ghost.rule import Kind, LayerCall, kind_of
+from attribution.ghost.signed import SignedParts
 from attribution.parameters import Place
 
 MIXED = (
@@ -47,6 +48,7 @@ class Providers:
     def __init__(self, hooks: Hooks, gradient: DividedGradient) -> None:
         self._hooks, self._gradient = hooks, gradient
         self.factors: list[RuleFactor | FallbackFactor] | None = None
+        self.signed: SignedParts | None = None  # where signed sums are kept too
         self._providers: dict[nn.Module, Provider] = {}
         for module in hooks.names:
             places = [gradient.space.place(parameter) for parameter in module._parameters.values()]
@@ -142,6 +144,21 @@ class Providers:
         by_id = {id(place.parameter): place for place in places.values() if place.parameter.requires_grad}
         with torch.no_grad(), FULL_PRECISION.again():
             kind.rule(call.module, LayerCall(inputs, gradient, partition, into, by_id))
+
+    def sign_rule(
+        self, call: ModuleCall, inputs: Tensor, gradient: Tensor, found: CallFindings, partitions: Partitions
+    ) -> None:
+        """Add the signed sums of one call of a module with a rule, where they are kept."""
+        provider, layout = self._providers[call.module], self._layout(call, found)
+        if self.signed is None or layout is None or provider.kind is None:
+            return
+        signed = self.signed.of(gradient, layout)
+        self._rule(provider.kind, call, inputs, signed, partitions.of(layout), self.signed.parts, provider.places)
+
+    def sign(self, calls: Iterable[tuple[ModuleCall, CallFindings]], who: Tensor) -> None:
+        """Add the signed sums of all `calls`, where they are kept."""
+        if self.signed is not None:
+            self.divide(self.signed.calls(calls), who, self.signed.parts)
 
     def keep_rule(self, call: ModuleCall, inputs: Tensor, gradient: Tensor, found: CallFindings) -> None:
         """Keep what single rows' scores need of one call of a module with a rule."""

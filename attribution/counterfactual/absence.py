@@ -1,0 +1,76 @@
+"""The counterfactual side of a meter: its tangents, its curvature, and the valuation that comes of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from attribution.counterfactual.curvature import Curvature
+from attribution.counterfactual.game import Batch, Losses
+from attribution.counterfactual.one_run import CarriedTangents
+from attribution.counterfactual.options import Counterfactual, checked_counterfactual
+from attribution.counterfactual.sketch import Sketch
+from attribution.errors import BatchError, OptionError
+from attribution.ghost.factors import KeptBatch
+from attribution.ghost.signed import SignedParts
+from attribution.parameters import ParameterSpace
+from attribution.steps import Floats
+from attribution.valuation import Valuation
+
+NAME = "counterfactual"  # of the valuation beside the record's own
+
+
+class Absence:
+    """What a meter keeps so as to value absence, by its `options`. Raises what `CarriedTangents` does."""
+
+    def __init__(
+        self,
+        options: Counterfactual,
+        model: nn.Module,
+        optimizer: Optimizer,
+        space: ParameterSpace,
+        contributors: int,
+        tasks: int,
+    ) -> None:
+        self.options = options
+        self.signed: SignedParts | None = None
+        curvature: Curvature
+        if options.curvature == "sketch":
+            self.signed = SignedParts(space, contributors, options.seed)
+            curvature = Sketch(space, self.signed, options.reduction)
+        else:
+            raise OptionError(f"curvature {options.curvature!r} is not there yet")
+        self.tangents = CarriedTangents(optimizer, space, contributors, tasks, curvature)
+
+    @classmethod
+    def of(cls, given: Any, *arguments: Any) -> Absence | None:
+        """By the meter's option `counterfactual`: None where it was not asked for. Raises `OptionError`."""
+        options = checked_counterfactual(given)
+        return None if options is None else cls(options, *arguments)
+
+    @property
+    def buffers(self) -> int:
+        """How many vectors of P a contributor it holds: the sketch, and the tangents of parameters and moments."""
+        return int(self.signed is not None) + 3
+
+    def factors(self, who: Tensor, kept: KeptBatch | None) -> KeptBatch | None:
+        """Where a batch is to keep its layers' factors: where scores keep them anyway, or for the curvature alone."""
+        return KeptBatch(who, None) if kept is None and self.tangents.curvature.needs_factors else kept
+
+    def batch(self, who: Tensor, kept: KeptBatch | None, losses: Losses | None) -> None:
+        """A batch was metered. Raises `BatchError` where its losses are needed and were not given."""
+        if losses is None and self.options.needs_losses:
+            raise BatchError(
+                f"curvature {self.options.curvature!r} computes rows' losses again: give meter.batch(who, losses=...), "
+                "what each row adds to the batch's loss, [rows], from the model"
+            )
+        self.tangents.curvature.batch(kept, None if losses is None else Batch(who, losses))
+
+    def valuation(self, improvement: Floats, house: Floats, nodes: int) -> Valuation:
+        """The valuation so far, beside the step values whose `house` and `nodes` it shares."""
+        values = self.tangents.values
+        details = {"every": 1, "method": NAME, **asdict(self.options), "shared": self.tangents.shared.tolist()}
+        return Valuation(values, house, improvement - values.sum(axis=0) - house, nodes=nodes, details=details)
