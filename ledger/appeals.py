@@ -57,7 +57,7 @@ def payout_by(session: Session, settled: int, claimant: str, name: str) -> int:
     Terms and where contributors stood are those of the settlement. Raises `NoValuationError` where a run does not carry
     the valuation, and `DisputeError` where nothing could be divided by it.
     """
-    made = session.get_one(Settlement, settled)
+    made = _settlement(session, settled)
     scope, terms = settled_scope(session, made), _terms_by(session, made, name)
     worths = run_worths(session, scope, terms.by)
     as_of = str(json.loads(journal.entry(session, settled).payload)["as_of"])
@@ -73,9 +73,7 @@ def difference(session: Session, settled: int, claimant: str, name: str) -> Amou
 
     Raises what `payout_by` does, and `DisputeError` where it is no more or the entry is no settlement.
     """
-    made = session.get(Settlement, settled)
-    if made is None:
-        raise DisputeError(f"entry {settled} is no settlement")
+    made = _settlement(session, settled)
     by_it = payout_by(session, settled, claimant, name)
     payout = settlement.payout_of(session, made, claimant)
     was = 0 if payout is None else given(payout)
@@ -90,7 +88,7 @@ def difference(session: Session, settled: int, claimant: str, name: str) -> Amou
 
 def settled_anew(session: Session, found: Dispute) -> Settlement | None:
     """The settlement that followed the one in dispute, if any."""
-    made = session.get_one(Settlement, found.settlement)
+    made = _settlement(session, found.settlement)
     later = attempts(session, settled_scope(session, made))
     return next((one for one in later if one.attempt == made.attempt + 1), None)
 
@@ -100,13 +98,20 @@ def given(payout: Payout) -> int:
     return payout.paid + sum(payout.at(home) for home in _GIVEN) - payout.drawn
 
 
+def _settlement(session: Session, entry: int) -> Settlement:
+    found = session.get(Settlement, entry)
+    if found is None:
+        raise DisputeError(f"entry {entry} is no settlement")
+    return found
+
+
 def _terms_by(session: Session, made: Settlement, name: str) -> Terms:
     scope = settled_scope(session, made)
     return replace(settlement.terms_of(session, made), by=common_name(session, scope, name))
 
 
 def _settle_anew(session: Session, found: Dispute, reason: str) -> Settled:
-    made = session.get_one(Settlement, found.settlement)
+    made = _settlement(session, found.settlement)
     scope, terms = settled_scope(session, made), _terms_by(session, made, str(found.calls_for))
     settlement.reverse(session, scope.runs, f"dispute {found.entry} is upheld: {reason}", task=scope.task)
     return settlement.settle(session, scope.runs, terms)

@@ -18,7 +18,7 @@ from ledger import settlement_entries as entries
 from ledger.bulk import add_rows
 from ledger.canonical import canonical
 from ledger.disputes import open_on
-from ledger.errors import NotSettledError, ReversalError, SettledAlreadyError
+from ledger.errors import AssetError, NotSettledError, ReversalError, SettledAlreadyError
 from ledger.models import Commodity, Entry, Part, Posting, SettledRun, Settlement
 from ledger.money import Amount, Asset
 from ledger.policies import policy
@@ -115,7 +115,8 @@ def settlement_of(session: Session, scope: Scope) -> Settlement | None:
 def terms_of(session: Session, settlement: Settlement) -> Terms:
     """The terms that a settlement was made on."""
     commodity = session.get(Commodity, settlement.asset)
-    assert commodity is not None  # a foreign key holds it
+    if commodity is None:  # a foreign key holds it; the audit meets books where it did not
+        raise AssetError(settlement.asset, "is not registered")
     return Terms(
         mode=settlement.mode,  # type: ignore[arg-type]  # checked when made
         amount=Amount(settlement.amount, Asset(commodity.code, commodity.exponent)),

@@ -22,7 +22,7 @@ DISPUTES = "disputes"
 DISPUTE_CLAIMS = {
     DISPUTES: "every dispute holds what its settlement gave, and when resolved what it held went to the right side"
 }
-_UNREADABLE = (LedgerError, ValueError, TypeError, KeyError, AttributeError)
+_UNREADABLE = (LedgerError, ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
 def dispute_faults(session: Session) -> Iterator[Fault]:
@@ -70,7 +70,10 @@ def _claim_faults(session: Session, found: Dispute, resolution: Resolution | Non
 def _call_faults(session: Session, found: Dispute, resolution: Resolution | None) -> Iterator[Fault]:
     """Whether another valuation could be called for, and what became of it where that was upheld."""
     name, called = f"dispute {found.entry}", str(found.calls_for)
-    made = session.get_one(Settlement, found.settlement)
+    made = session.get(Settlement, found.settlement)
+    if made is None:
+        yield Fault(DISPUTES, f"{name}: entry {found.settlement} is no settlement")
+        return
     scope = settled_scope(session, made)
     for run in scope.runs:
         own = other_valuations.own_name_of(session, run)

@@ -14,6 +14,7 @@ import pytest
 
 from ledger import journal, registry
 from ledger.audit import SHOWN_FAULTS, audit
+from ledger.checks.other_valuations import OTHERS
 from ledger.database import Ledger
 from ledger.registry import Task
 from ledger.valuation import book_run
@@ -76,6 +77,27 @@ def test_a_record_swapped_for_another_valid_one_is_found(folder: Path) -> None:
     shutil.rmtree(folder / "run-0")
     synthetic_record({"alice": [5.0]}).save(folder / "run-0")
     named(failing(folder), "run records", "another record")
+
+
+@pytest.mark.parametrize(
+    ("place", "check"), [("run-valued/valuations.parquet", "run records"), ("retrained/steps.parquet", OTHERS)]
+)
+def test_another_valuation_that_was_changed_where_it_is_stored_is_found(folder: Path, place: str, check: str) -> None:
+    """Beside the run's own in its record, and in a record of its own."""
+    path = folder / place
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    named(failing(folder), check, place)
+
+
+def test_another_valuation_whose_record_was_made_anew_is_found(folder: Path) -> None:
+    values = {"alice": [1.0, 1.0], "bob": [0.0, 0.0], "carol": [0.0, 0.0]}
+    options: dict[str, Any] = {"tasks": ("sport", "business"), "weights": (0.25, 0.75), "steps": 1}
+    made = synthetic_record(values, **options, house=(0, 0), gap=(0, 0), method={"name": "retraining"})
+    shutil.rmtree(folder / "retrained")
+    made.save(folder / "retrained")
+    named(failing(folder), OTHERS, "retrained holds another record")
 
 
 def test_a_missing_record_is_found(folder: Path) -> None:

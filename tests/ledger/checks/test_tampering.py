@@ -206,6 +206,50 @@ TAMPERINGS: list[tuple[str, str, str, str]] = [
         "restores",
     ),
     (
+        "what a settlement pays by",
+        "UPDATE settlements SET valuation = 'counterfactual' WHERE valuation = 'retraining'",
+        "payouts",
+        "by is",
+    ),
+    (
+        "that a settlement pays by another valuation",
+        "UPDATE settlements SET valuation = NULL WHERE valuation = 'retraining'",
+        "payouts",
+        "by is 'retraining'",
+    ),
+    (
+        "a value by another valuation",
+        f"UPDATE postings SET amount = '{encode(7)}' WHERE account = 'value:bob' AND commodity = 'nat.retraining'",
+        "other valuations",
+        "credit value:bob 7 nat.retraining",
+    ),
+    (
+        "what another valuation says of a contributor",
+        'UPDATE parts SET payload = replace(payload, \'"task_values":["250000000000"\', \'"task_values":["1"\') '
+        "WHERE entry = (SELECT min(sequence) FROM entries WHERE kind = 'other valuation')",
+        "other valuations",
+        "task_values",
+    ),
+    (
+        "where another valuation's record lies",
+        'UPDATE entries SET payload = replace(payload, \'"path":"retrained"\', \'"path":"run-0"\') '
+        "WHERE kind = 'other valuation'",
+        "other valuations",
+        "run-0 holds another record",
+    ),
+    (
+        "what a dispute called for",
+        "UPDATE disputes SET calls_for = 'counterfactual' WHERE calls_for = 'retraining'",
+        "disputes",
+        "not settled anew by valuation 'counterfactual'",
+    ),
+    (
+        "what the claimant would have been paid",
+        f"UPDATE resolutions SET payout = '{encode(7)}' WHERE payout IS NOT NULL",
+        "disputes",
+        "states 7 by valuation 'retraining'",
+    ),
+    (
         "a broken rule of the schema",
         "UPDATE postings SET side = 'gift' WHERE account = 'fee'",
         "database integrity",
@@ -261,6 +305,13 @@ FORGERIES: list[tuple[str, str, str, str]] = [
         "WHERE payload <> replace(payload, '2026-06-01T', '')",
         "payouts",
         "2027-06-01",
+    ),
+    (
+        "another valuation",
+        'UPDATE parts SET payload = replace(payload, \'"value":"250000000000"\', \'"value":"260000000000"\') '
+        "WHERE entry = (SELECT max(sequence) FROM entries WHERE kind = 'other valuation')",
+        "other valuations",
+        "value is '260000000000'",
     ),
     (
         "a reversal's reason",
