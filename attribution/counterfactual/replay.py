@@ -48,7 +48,7 @@ def replay(
     objective: Loss | Mapping[str, Loss],
     contributors: Sequence[str],
     *,
-    nodes: int = 8,
+    nodes: int = 16,
     substitution: float | Literal["losses"] = "losses",
     chunk: int | None = None,
     preconditioner: str = "recorded",

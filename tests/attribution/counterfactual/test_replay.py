@@ -24,7 +24,8 @@ def replayed(
 ) -> Replayed:
     model = classifier()
     goal = options.pop("goal", objective())
-    return replay(model, OPTIMIZERS[optimizer](list(model.parameters())), data, goal, contributors, **options)
+    chosen = OPTIMIZERS[optimizer](list(model.parameters()))
+    return replay(model, chosen, data, goal, contributors, **{"nodes": 5} | options)
 
 
 class LeastSquares:

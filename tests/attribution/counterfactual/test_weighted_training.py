@@ -129,3 +129,35 @@ def test_chunks_change_nothing(optimizer: str) -> None:
     for other in others:
         assert torch.allclose(other.tangents, whole.tangents, rtol=1e-12, atol=1e-14)
         assert torch.equal(other.parameters, whole.parameters)
+
+
+def test_tied_weights_are_one_parameter() -> None:
+    model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6), nn.Linear(6, 3))
+    model[2].weight = model[0].weight
+    end = weighted("SGD", model, data_of_six()).end(WEIGHTS, tangents=True)
+    assert torch.allclose(end.parameters, by_torch("SGD", model, data_of_six(), WEIGHTS), rtol=0, atol=1e-12)
+    assert torch.allclose(end.tangents, differences("SGD", model, data_of_six(), WEIGHTS), rtol=1e-6, atol=1e-8)
+
+
+def test_learning_rates_may_differ_by_group() -> None:
+    def grouped(rates: tuple[float, float]) -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = classifier()
+        first, *others = model.parameters()
+        return model, torch.optim.SGD([{"params": [first], "lr": rates[0]}, {"params": others, "lr": rates[1]}])
+
+    plain = data_of_six()
+    found = WeightedTraining(*grouped((1.0, 1.0)), [Batch(b.who, b.losses, rate=[0.2, 0.05]) for b in plain], 3)
+    expected = trained(*grouped((0.2, 0.05)), plain, (1, 1, 1))
+    assert torch.allclose(found.everybody.parameters, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["SGD, momentum", "AdamW"])
+def test_single_precision_is_kept_and_suffices(optimizer: str) -> None:
+    ends = []
+    for precision in (torch.float64, torch.float32):
+        model = classifier().to(precision)
+        data = as_batches([(x.to(precision), y, who) for x, y, who in batches(6, 3)])
+        ends.append(weighted(optimizer, model, data).end(WEIGHTS, tangents=True))
+    double, single = ends
+    assert single.tangents.dtype == torch.float32
+    assert torch.allclose(single.tangents.double(), double.tangents, rtol=1e-3, atol=1e-5)
