@@ -197,7 +197,7 @@ class InRunShapley:
         if self._steps.rows.any() and self._gradient.cleared():
             self._steps.skip()
         kept = self._scores.keep(indices, named, unnamed_too=self._ghost)
-        factors = kept if self._absence is None else self._absence.factors(indices, kept)
+        factors = kept if self._absence is None else self._absence.begin(indices, kept)
         self._steps.in_batch = True
         try:
             with self._capture.batch(indices, axis, factors):

@@ -8,7 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from attribution.counterfactual.again import Pass, RandomState
 from attribution.counterfactual.curvature import Curvature
+from attribution.counterfactual.exact import Exact
 from attribution.counterfactual.game import Batch, Losses
 from attribution.counterfactual.one_run import CarriedTangents
 from attribution.counterfactual.options import Counterfactual, checked_counterfactual
@@ -41,8 +43,11 @@ class Absence:
         if options.curvature == "sketch":
             self.signed = SignedParts(space, contributors, options.seed)
             curvature = Sketch(space, self.signed, options.reduction)
+        elif options.curvature == "exact":
+            curvature = Exact(model, space)
         else:
             raise OptionError(f"curvature {options.curvature!r} is not there yet")
+        self._began: RandomState | None = None
         self.tangents = CarriedTangents(optimizer, space, contributors, tasks, curvature)
 
     @classmethod
@@ -56,8 +61,10 @@ class Absence:
         """How many vectors of P a contributor it holds: the sketch, and the tangents of parameters and moments."""
         return int(self.signed is not None) + 3
 
-    def factors(self, who: Tensor, kept: KeptBatch | None) -> KeptBatch | None:
-        """Where a batch is to keep its layers' factors: where scores keep them anyway, or for the curvature alone."""
+    def begin(self, who: Tensor, kept: KeptBatch | None) -> KeptBatch | None:
+        """A batch begins: where it is to keep its layers' factors, because scores do or the curvature needs them."""
+        if self.options.needs_losses:
+            self._began = RandomState.present()
         return KeptBatch(who, None) if kept is None and self.tangents.curvature.needs_factors else kept
 
     def batch(self, who: Tensor, kept: KeptBatch | None, losses: Losses | None) -> None:
@@ -67,7 +74,9 @@ class Absence:
                 f"curvature {self.options.curvature!r} computes rows' losses again: give meter.batch(who, losses=...), "
                 "what each row adds to the batch's loss, [rows], from the model"
             )
-        self.tangents.curvature.batch(kept, None if losses is None else Batch(who, losses))
+        began, self._began = self._began, None
+        given = None if losses is None or began is None else Pass(Batch(who, losses), began)
+        self.tangents.curvature.batch(kept, given)
 
     def valuation(self, improvement: Floats, house: Floats, nodes: int) -> Valuation:
         """The valuation so far, beside the step values whose `house` and `nodes` it shares."""

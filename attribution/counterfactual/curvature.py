@@ -11,7 +11,7 @@ from torch import Tensor
 from attribution.parameters import Place
 
 if TYPE_CHECKING:
-    from attribution.counterfactual.game import Batch
+    from attribution.counterfactual.again import Pass
     from attribution.ghost.factors import KeptBatch
 
 Product = Callable[[Place, slice], Tensor]  # a stretch of a parameter -> [K, n]
@@ -21,9 +21,10 @@ class Curvature(ABC):
     """What is known of the Hessian H of the loss that the coming step descends, from the batches that it is made of."""
 
     needs_factors = False  # of each batch: layers' inputs and output gradients
+    gradient: Tensor | None = None  # [P] of the product's losses, where they were computed again; before any clipping
 
     @abstractmethod
-    def batch(self, kept: KeptBatch | None, batch: Batch | None) -> None:
+    def batch(self, kept: KeptBatch | None, given: Pass | None) -> None:
         """A batch of the coming step was metered: its factors where they are needed, and its losses where given."""
 
     @abstractmethod

@@ -127,6 +127,7 @@ class WeightedLoss:
     ) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
         def weighted(at: Tensor, rows_weights: Tensor) -> tuple[Tensor, Tensor]:
             rows = self._rows(self._pieces(at), batch)
+            self._check_shape(rows, len(weights))
             return (rows * rows_weights).sum(), rows
 
         gradient = grad(weighted, has_aux=True)
@@ -154,10 +155,14 @@ class WeightedLoss:
         return rows
 
     @staticmethod
-    def _check(rows: Tensor, count: int) -> None:
+    def _check_shape(rows: Tensor, count: int) -> None:
         if not isinstance(rows, Tensor) or rows.shape != (count,) or not rows.is_floating_point():
             what = f"{rows.dtype} of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
             raise ReplayError(f"losses must return a loss for each of the {count} rows, [{count}], not {what}")
+
+    @classmethod
+    def _check(cls, rows: Tensor, count: int) -> None:
+        cls._check_shape(rows, count)
         if not rows.requires_grad:
             raise ReplayError("losses without a gradient: compute them from the model, not under no_grad()")
 

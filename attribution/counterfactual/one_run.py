@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from attribution.counterfactual.again import Again
 from attribution.counterfactual.curvature import Curvature, Product
 from attribution.counterfactual.stepping import Stepping
 from attribution.counterfactual.weighted_training import STEPPINGS
@@ -63,6 +64,12 @@ class CarriedTangents:
         self._time = self._passed = 0.0
         self._progress = np.zeros(contributors)
         self._product: Product | None = None
+        self._again = Again(0.0)
+
+    @property
+    def tangents(self) -> Tensor:
+        """How the parameters would differ now with each contributor's weight, ``[contributors, P]``."""
+        return self._stacked[1:]
 
     def before_step(self) -> None:
         """Note what the optimizer remembers of parameters that it has not yet moved under the meter."""
@@ -72,8 +79,12 @@ class CarriedTangents:
                 copied = {name: v.clone() if isinstance(v, Tensor) else v for name, v in state.items()}
                 self._earlier[place.name] = copied
 
-    def begin(self, start: Tensor, rows: int) -> None:
-        """A step was taken from `start` ``[P]`` with `rows` metered rows; each stretch of it follows."""
+    def begin(self, start: Tensor, rows: int, rounding: float) -> None:
+        """A step was taken from `start` ``[P]`` with `rows` metered rows; each stretch of it follows.
+
+        `rounding` is the unit of rounding of their gradients.
+        """
+        self._again = Again(rounding)
         self._stacked[0] = start
         reach = torch.empty_like(start)
         for place, group in self._grouped():
@@ -94,6 +105,8 @@ class CarriedTangents:
         gradients = torch.empty_like(stacked)
         torch.sum(slot.gradient, dim=0, out=gradients[0])
         torch.add(slot.gradient[:-1], self._product(place, slot.span), alpha=factor, out=gradients[1:])
+        if self.curvature.gradient is not None:
+            self._again.compare(factor * self.curvature.gradient[where], slot.gradient[:-1])
         self._steppings[key].move(float(slot.options["lr"]), stacked, gradients, None)
 
     def moved(self, place: Place, slot: Slot, share: Share, step: int, epsilon: float) -> None:
@@ -109,8 +122,9 @@ class CarriedTangents:
         """Value the step whose stretches have all been moved.
 
         `gradients` ``[tasks, P]`` are the objective's, averaged along the step, and `parts` ``[contributors, tasks]``
-        what each contributor's own displacement came to.
+        what each contributor's own displacement came to. Raises `BatchError` where losses computed again were others.
         """
+        self._again.check()
         self._time += self._passed
         absent = np.zeros_like(self.values)
         if self._time > 0:

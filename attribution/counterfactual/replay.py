@@ -90,12 +90,13 @@ def replay(
     pilots = pilot_weights() if places is None else ENDS
     training = WeightedTraining(model, optimizer, batches, len(names), chunk=chunk, own=preconditioner == "own")
     began = datetime.now(UTC)
+    everybody = training.everybody  # before the objective is evaluated: it finds what cannot be replayed
     diagonal = _Diagonal(training, Evaluator(model, training.space, objective), progress, nodes + len(pilots))
     losses = np.array([diagonal.losses(s) for s in pilots.tolist()])
     if places is None:
         places = peak_nodes(nodes, *steepest(pilots, losses))
     looks = [diagonal.look(s) for s in places.at.tolist()]
-    with training.space.at(training.everybody.parameters):
+    with training.space.at(everybody.parameters):
         final = fingerprint(model)
     return Replayed(
         contributors=names,
@@ -137,7 +138,6 @@ class _Diagonal:
             raise OptionError("replays are compared on one validation set: give the whole objective, not Minibatches")
         self._training, self._evaluator = training, evaluator
         self._progress, self._done, self._most = progress, 0, most
-        assert training.everybody  # first, since it finds what cannot be replayed
         self.tasks = list(evaluator.tasks)
         self.start = self._finite("before training", evaluator.at(training.start).losses)
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attribution.counterfactual.again import Pass
 from attribution.counterfactual.curvature import Curvature, Product
-from attribution.counterfactual.game import Batch
 from attribution.ghost.factors import KeptBatch
 from attribution.ghost.signed import SignedParts
 from attribution.parameters import ParameterSpace, Place
@@ -31,7 +31,7 @@ class Sketch(Curvature):
     def __init__(self, space: ParameterSpace, signed: SignedParts, reduction: str) -> None:
         self._space, self._signed, self._mean = space, signed, reduction == "mean"
 
-    def batch(self, kept: KeptBatch | None, batch: Batch | None) -> None:
+    def batch(self, kept: KeptBatch | None, given: Pass | None) -> None:
         """The sketch was summed while the batch's gradients came."""
 
     def product(self, start: Tensor, tangents: Tensor, reach: Tensor, rows: int) -> Product:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +15,11 @@ from torch.optim import Optimizer
 
 from attribution.counterfactual.adam import AdamStepping, AdamWStepping
 from attribution.counterfactual.game import Batch, ReplayError, WeightedLoss
+from attribution.counterfactual.noted import Noted, checked_rates, checked_who
 from attribution.counterfactual.sgd import SGDStepping
 from attribution.counterfactual.stepping import Stepping
-from attribution.errors import BatchError, OptionError, UnsupportedOptimizerError
-from attribution.parameters import ParameterSpace
+from attribution.errors import OptionError, UnsupportedOptimizerError
+from attribution.parameters import ParameterSpace, Place
 from attribution.steps import Integers
 from attribution.undisturbed import random_state_kept
 
@@ -48,23 +48,14 @@ class End:
     tangents: Tensor  # [K, P], the change with each contributor's weight; [0, P] where not asked for
 
 
-@dataclass
-class _Notes:
-    """What the run on everybody's data tells of each step, for the others to be the same."""
-
-    who: list[Tensor] = field(default_factory=list)  # [rows], on the parameters' device
-    used: list[list[bool]] = field(default_factory=list)  # by parameter: whether the step moves it
-    held: list[list[Tensor | None]] = field(default_factory=list)  # by parameter: the optimizer's scaling [n]
-    first: Tensor | None = None  # the first batch's losses [rows]
-
-
 class WeightedTraining:
     """Trains `model` with weighted contributors, again and again, and leaves it and its optimizer as they are.
 
     Every training begins where model, optimizer and random numbers are now. The first to be done is the one with
     everybody, weight 1. `batches` must be the same each time.
 
-    Raises `OptionError`, `UnsupportedOptimizerError`, `UnsupportedLayerError`.
+    Raises `OptionError`, `UnsupportedOptimizerError`, `ReplayError`, and `BatchError` for indices that are no
+    contributor's.
     """
 
     def __init__(
@@ -88,30 +79,21 @@ class WeightedTraining:
         self._loss = WeightedLoss(model, self.space)
         self._model, self._optimizer, self._batches = model, optimizer, batches
         self._contributors, self._chunk, self._own = contributors, chunk, own
-        groups = {id(p): n for n, group in enumerate(optimizer.param_groups) for p in group["params"]}
-        self._group_of = [groups[id(place.parameter)] for place in self.space.places]
-        self._notes = _Notes()
 
-    @cached_property
+    @property
     def everybody(self) -> End:
         """The end of the training with everybody, without tangents: as the optimizer itself would have trained."""
-        notes = self._notes = _Notes()
-        end = self._train(np.ones(self._contributors), False, notes)
-        if not notes.who:
-            raise ReplayError("batches() gave no batch: there is no training to replay")
-        return end
+        return self._recorded[0]
 
     @property
     def steps(self) -> int:
         """How many optimizer steps the training has."""
-        assert self.everybody
-        return len(self._notes.who)
+        return len(self._recorded[1])
 
     @property
     def rows(self) -> Integers:
         """How many rows of each contributor its batches have, int64 ``[K]``."""
-        assert self.everybody
-        found = torch.cat([who[who >= 0] for who in self._notes.who])
+        found = torch.cat([noted.who[noted.who >= 0] for noted in self._recorded[1]])
         counts: Integers = torch.bincount(found, minlength=self._contributors).cpu().numpy()
         return counts
 
@@ -119,119 +101,106 @@ class WeightedTraining:
         """Where training ends with `weights` ``[K]``, or one for all.
 
         Raises `ReplayError`, naming step and weight, for what is not finite, and for batches that are not those of
-        the run with everybody; `BatchError` for indices that are no contributor's.
+        the run with everybody.
         """
-        assert self.everybody
-        return self._train(np.broadcast_to(np.asarray(weights, dtype=float), self._contributors), tangents, None)
-
-    def _train(self, weights: np.ndarray[Any, Any], tangents: bool, recording: _Notes | None) -> End:
-        level = f"{weights[0]:g}" if (weights == weights[0]).all() else str(weights.tolist())
-        space, count = self.space, self._contributors if tangents else 0
-        of_contributors = torch.as_tensor(np.append(weights, 1.0), dtype=space.dtype, device=space.device)
-        stacked, gradient = space.zeros(1 + count), space.zeros(1 + count)
-        stacked[0] = self.start
-        steppings = self._steppings()
-        with random_state_kept(), _modes_kept(self._model), torch.no_grad():
-            for step, batch in enumerate(self._given(recording, level)):
-                who = self._who(step, batch) if recording is not None else self._notes.who[step]
-                rows = of_contributors[who]  # nobody's −1 is the last
-                used: list[bool] | None = None
-                try:
+        wanted = np.broadcast_to(np.asarray(weights, dtype=float), self._contributors)
+        level = f"weight {wanted[0]:g}" if (wanted == wanted[0]).all() else f"weights {wanted.tolist()}"
+        table = torch.as_tensor(np.append(wanted, 1.0), dtype=self.space.dtype, device=self.space.device)
+        steps = self._recorded[1]
+        with self._walk(self._contributors if tangents else 0) as walk:
+            for step, (batch, noted) in enumerate(zip_longest(self._given(), steps)):
+                if noted is None or not noted.same(step, batch):
+                    raise ReplayError(
+                        f"step {step} at {level}: the batches are not those of the run with everybody: batches() "
+                        "must give the same ones each time"
+                    )
+                rows = table[noted.who]  # nobody's −1 is the last
+                with _placed(step, level):
                     if tangents:
-                        losses, gradient[0], gradient[1:] = self._loss.tangents(
-                            stacked[0], batch, rows, who, stacked[1:], self._chunk
+                        losses, walk.gradient[0], walk.gradient[1:] = self._loss.tangents(
+                            walk.stacked[0], batch, rows, noted.who, walk.stacked[1:], self._chunk
                         )
                     else:
-                        losses, gradient[0], used = self._loss.gradient(stacked[0], batch, rows)
-                except ReplayError as error:
-                    raise ReplayError(f"step {step} at weight {level}: {error}") from error
-                if not bool(torch.isfinite(losses.sum() + gradient.sum())):
+                        losses, walk.gradient[0], _ = self._loss.gradient(walk.stacked[0], batch, rows)
+                    walk.check(losses)
+                if not step and not torch.allclose(losses, noted.losses, rtol=1e-3, atol=1e-6):
                     raise ReplayError(
-                        f"step {step} at weight {level}: a loss, its gradient or a tangent is not finite: "
-                        "train with a lower learning rate"
+                        "step 0: the losses at the start are not those of the run with everybody: batches() must give "
+                        "the same rows each time, and losses depend on nothing but the model and torch's random numbers"
                     )
-                if recording is not None:
-                    assert used is not None
-                    recording.who.append(who)
-                    recording.used.append(used)
-                    recording.held.append([])
-                    if not step:
-                        recording.first = losses
-                elif not step:
-                    self._same_losses(losses)
-                self._move(step, batch, steppings, stacked, gradient, recording)
-        return End(stacked[0].clone(), stacked[1:].clone())
+                walk.move(noted.rates, noted.used, noted.held)
+            return walk.end
 
-    def _move(
-        self,
-        step: int,
-        batch: Batch,
-        steppings: list[Stepping],
-        stacked: Tensor,
-        gradient: Tensor,
-        recording: _Notes | None,
-    ) -> None:
-        rates = self._rates(step, batch)
-        for n, (place, stepping, group) in enumerate(zip(self.space.places, steppings, self._group_of, strict=True)):
-            held = None
-            if self._notes.used[step][n]:
-                known = None if recording is not None or self._own else self._notes.held[step][n]
-                held = stepping.move(rates[group], place.of(stacked), place.of(gradient), known)
-            if recording is not None:
-                recording.held[step].append(None if self._own else held)
+    @cached_property
+    def _recorded(self) -> tuple[End, list[Noted]]:
+        """The run with everybody."""
+        steps: list[Noted] = []
+        own = [float(group["lr"]) for group in self._optimizer.param_groups]
+        with self._walk(0) as walk:
+            for step, batch in enumerate(self._given()):
+                who = checked_who(step, batch, self._contributors).to(self.space.device)
+                rates = checked_rates(step, batch, own)
+                with _placed(step, "weight 1"):
+                    ones = torch.ones(len(who), dtype=self.space.dtype, device=self.space.device)
+                    losses, walk.gradient[0], used = self._loss.gradient(walk.stacked[0], batch, ones)
+                    walk.check(losses)
+                held = walk.move(rates, used, [None] * len(used))
+                steps.append(Noted(who, rates, losses, used, [None] * len(used) if self._own else held))
+        if not steps:
+            raise ReplayError("batches() gave no batch: there is no training to replay")
+        return walk.end, steps
 
-    def _steppings(self) -> list[Stepping]:
+    def _given(self) -> Iterable[Batch]:
+        return self._batches() if callable(self._batches) else self._batches
+
+    @contextmanager
+    def _walk(self, tangents: int) -> Iterator[_Walk]:
+        """A training's parameters at their start, with so many tangents; random numbers and modes come back after."""
         optimizer, rule = self._optimizer, STEPPINGS[type(self._optimizer)]
-        pairs = zip(self.space.places, self._group_of, strict=True)
-        return [rule(optimizer.param_groups[g], optimizer.state.get(p.parameter, {}), self._own) for p, g in pairs]
+        groups = {id(p): n for n, group in enumerate(optimizer.param_groups) for p in group["params"]}
+        steppings = []
+        for place in self.space.places:
+            group, state = groups[id(place.parameter)], optimizer.state.get(place.parameter, {})
+            steppings.append((group, place, rule(optimizer.param_groups[group], state, self._own)))
+        walk = _Walk(steppings, self.space.zeros(1 + tangents), self.space.zeros(1 + tangents))
+        walk.stacked[0] = self.start
+        with random_state_kept(), _modes_kept(self._model), torch.no_grad():
+            yield walk
 
-    def _rates(self, step: int, batch: Batch) -> list[float]:
-        groups = self._optimizer.param_groups
-        if batch.rate is None:
-            return [float(group["lr"]) for group in groups]
-        rates = [float(rate) for rate in batch.rate] if isinstance(batch.rate, Sequence) else [float(batch.rate)]
-        rates = rates * len(groups) if len(rates) == 1 else rates
-        if len(rates) != len(groups) or not all(0 <= rate < float("inf") for rate in rates):
-            raise BatchError(
-                f"step {step}: rate must be one finite number, or one a group, none negative: {batch.rate}"
-            )
-        return rates
 
-    def _given(self, recording: _Notes | None, level: str) -> Iterator[Batch]:
-        given = self._batches() if callable(self._batches) else self._batches
-        if recording is not None:
-            yield from given
-            return
-        for step, (batch, known) in enumerate(zip_longest(given, self._notes.who)):
-            same = batch is not None and known is not None
-            if not same or not torch.equal(torch.as_tensor(batch.who).to(known), known):
-                raise ReplayError(
-                    f"step {step} at weight {level}: the batches are not those of the run with everybody: batches() "
-                    "must give the same ones each time"
-                )
-            yield batch
+@dataclass(frozen=True)
+class _Walk:
+    """The parameters on their way through a training, and with them their tangents."""
 
-    def _same_losses(self, losses: Tensor) -> None:
-        first = self._notes.first
-        assert first is not None
-        if not torch.allclose(losses, first, rtol=1e-3, atol=1e-6):
-            raise ReplayError(
-                "step 0: the losses at the start are not those of the run with everybody: batches() must give the "
-                "same rows each time, and the losses depend on nothing but the model and torch's random numbers"
-            )
+    steppings: list[tuple[int, Place, Stepping]]  # each parameter's group, place and rule
+    stacked: Tensor  # [1 + K, P]: the parameters, then their tangents
+    gradient: Tensor  # [1 + K, P]: of the present step
 
-    def _who(self, step: int, batch: Any) -> Tensor:
-        if not isinstance(batch, Batch):
-            raise BatchError(f"step {step}: batches must give Batch(who, losses, rate), not {type(batch).__name__}")
-        who = torch.as_tensor(batch.who).detach()
-        if who.dim() != 1 or not len(who) or who.is_floating_point() or who.dtype == torch.bool:
-            raise BatchError(
-                f"step {step}: who must be a LongTensor [rows], not {who.dtype} of shape {tuple(who.shape)}"
-            )
-        if len(wrong := ((who < -1) | (who >= self._contributors)).nonzero().reshape(-1)):
-            row, last = int(wrong[0]), self._contributors - 1
-            raise BatchError(f"step {step}, row {row}: contributor index {int(who[row])} is not in -1..{last}")
-        return who.to(device=self.space.device, dtype=torch.long)
+    def check(self, losses: Tensor) -> None:
+        """Raise `ReplayError` for what is not finite."""
+        if not bool(torch.isfinite(losses.sum() + self.gradient.sum())):
+            raise ReplayError("a loss, its gradient or a tangent is not finite: train with a lower learning rate")
+
+    def move(self, rates: list[float], used: list[bool], held: list[Tensor | None]) -> list[Tensor | None]:
+        """Take a step with each parameter that is used; returns the scalings that were."""
+        found: list[Tensor | None] = []
+        for (group, place, stepping), moves, scaling in zip(self.steppings, used, held, strict=True):
+            mine = place.of(self.stacked), place.of(self.gradient)
+            found.append(stepping.move(rates[group], *mine, scaling) if moves else None)
+        return found
+
+    @property
+    def end(self) -> End:
+        """Where it has come to."""
+        return End(self.stacked[0].clone(), self.stacked[1:].clone())
+
+
+@contextmanager
+def _placed(step: int, level: str) -> Iterator[None]:
+    try:
+        yield
+    except ReplayError as error:
+        raise ReplayError(f"step {step} at {level}: {error}") from error
 
 
 @contextmanager
