@@ -51,6 +51,7 @@ class TrainingConfiguration(BaseModel):
     memory: Literal["buffered", "ghost"] = "buffered"
     scores: bool = False  # a score for each block and step
     displacements: bool = False  # a file of what each contributor did to the parameters over the run
+    counterfactual: bool = False  # value absence beside what happened, see docs/counterfactual.md
     overlap: Literal["refuse", "report"] = "refuse"  # what to do about objective records in the training data
 
     @field_validator("every", mode="before")
@@ -74,6 +75,11 @@ class TrainingConfiguration(BaseModel):
             )
         if self.scores and (self.every[0] != 1 or self.method == "exact"):
             raise ValueError("scores need a path for each step: every 1, or first of several, and not method exact")
+        if self.counterfactual and (self.memory == "ghost" or 1 not in self.every or self.method == "exact"):
+            raise ValueError(
+                "counterfactual values need memory buffered and a path for each step: every 1, alone or among several, "
+                "and not method exact"
+            )
         return self
 
     @model_validator(mode="after")

@@ -158,6 +158,7 @@ def _train(
             **listed,
         },
         keep_displacements="run" if configuration.displacements else False,
+        counterfactual=configuration.counterfactual,
     )
     if console is not None:
         console.print(f"metering will take {meter.footprint.total / 1e6:,.0f} MB besides training", markup=False)

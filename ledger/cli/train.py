@@ -104,6 +104,12 @@ def train(
             "--displacements", help="Keep what each contributor did to the parameters: for royalties and unlearning."
         ),
     ] = _DEFAULTS.displacements,
+    counterfactual: Annotated[
+        bool,
+        typer.Option(
+            "--counterfactual", help="Value what each one's absence would change too, to settle by if wished."
+        ),
+    ] = _DEFAULTS.counterfactual,
     keep: Annotated[
         Path | None, typer.Option(help="A keep list that curate wrote: what is not kept takes no part.")
     ] = None,
@@ -138,6 +144,7 @@ def train(
         tolerance=tolerance,
         scores=scores,
         displacements=displacements,
+        counterfactual=counterfactual,
     )
     with Ledger.open(ledger) as books:
         with books.reading() as session:

@@ -33,7 +33,7 @@ import torch
 from overhead_models import Problem, problem
 from torch.func import functional_call, grad, vmap
 
-from attribution import InRunShapley
+from attribution import Counterfactual, InRunShapley
 from attribution import step as step_module
 from attribution.ghost import checks, providers
 
@@ -47,6 +47,8 @@ METERED = {
     "every=8": {"every": 8},
     "every=run": {"every": "run"},
     "ghost": {"memory": "ghost"},
+    "counterfactual": {"counterfactual": True},
+    "kronecker": {"counterfactual": Counterfactual("kronecker")},
 }
 # The same path with one thing undone: what is set to what while its steps run.
 CHANGES = {
