@@ -106,9 +106,7 @@ def train(
     ] = _DEFAULTS.displacements,
     counterfactual: Annotated[
         bool,
-        typer.Option(
-            "--counterfactual", help="Value what each one's absence would change too, to settle by if wished."
-        ),
+        typer.Option("--counterfactual", help="Value what absence would change too, for a settlement to pay by."),
     ] = _DEFAULTS.counterfactual,
     keep: Annotated[
         Path | None, typer.Option(help="A keep list that curate wrote: what is not kept takes no part.")
