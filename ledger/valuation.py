@@ -20,7 +20,7 @@ from ledger.errors import (
     UnknownRunError,
 )
 from ledger.models import Run
-from ledger.other_valuations import assert_name, book_beside
+from ledger.other_valuations import Other, assert_name, book_beside, others
 from ledger.record_paths import stored_path
 from ledger.valuation_entry import Valuation, lines, parts, payload, read_entry
 from ledger.valuing import value_record
@@ -36,6 +36,7 @@ class Booked:
     valuation: Valuation
     findings: list[Finding]  # the axioms; empty where the run had been booked before
     repeated: bool
+    others: list[Other]  # valuations beside its own that are booked
 
 
 def book_run(
@@ -59,7 +60,7 @@ def book_run(
         reversal = journal.reversal_of(session, known.entry)
         if reversal is not None:
             raise RunReversedError(known.id, known.entry)
-        return Booked(known, valuation_of(session, known), [], repeated=True)
+        return Booked(known, valuation_of(session, known), [], repeated=True, others=others(session, known.id))
     if not record.complete and not partial:
         raise PartialRunError(record.identity, record.stopped)
     findings = check_axioms(record, identical=identical)
@@ -94,7 +95,7 @@ def book_run(
     session.add(run)
     session.flush()
     book_beside(session, record)
-    return Booked(run, valuation, findings, repeated=False)
+    return Booked(run, valuation, findings, repeated=False, others=others(session, run.id))
 
 
 def valuation_of(session: Session, run: Run) -> Valuation:

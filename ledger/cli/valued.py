@@ -21,6 +21,7 @@ def show_booked(booked: Booked, as_json: bool) -> None:
                 "path": run.path,
                 **valuation.model_dump(mode="json"),
                 "axioms": [asdict(finding) for finding in booked.findings],
+                **({"other_valuations": {one.name: one.entry for one in booked.others}} if booked.others else {}),
             }
         )
         return
@@ -56,3 +57,5 @@ def show_booked(booked: Booked, as_json: bool) -> None:
     partial = "" if valuation.complete else f", partial: {valuation.stopped}"
     again = ", booked before" if booked.repeated else ""
     say(f"run {run.id} is entry {run.entry}{again}{partial}")
+    for other in booked.others:
+        say(f"its valuation {other.name!r} is entry {other.entry}: ghostledger valuation list {run.id[:12]}")

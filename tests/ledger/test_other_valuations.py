@@ -1,15 +1,18 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlmodel import Session, select
 
 from attribution.record import RunRecord
+from attribution.retraining_values import RetrainingValues
 from ledger import balances, corrections, journal, other_valuations, settlement
 from ledger.audit import audit
 from ledger.database import Ledger
@@ -157,6 +160,20 @@ def test_a_retraining_is_added_on_its_own_improvement(staffed: Ledger, tmp_path:
         assert add(session, run, other, "retraining").repeated
         assert add(session, run, other).valuation == added.valuation
         assert other_valuations.carried(session, run) == ["step", "counterfactual", "retraining"]
+        assert audit(session).ok
+
+
+def test_what_a_retraining_saves_as_a_record_is_a_valuation_of_the_run(staffed_file: Ledger, tmp_path: Path) -> None:
+    """Every coalition, two seeds that begin elsewhere: whoever joins takes a quarter off the loss."""
+    coalitions = np.array(list(product([False, True], repeat=3)))
+    losses = np.array([4.0, 5.0])[None, :, None] - coalitions.sum(axis=1)[:, None, None] / 4
+    at = "2026-03-05T12:00:00Z"
+    values = RetrainingValues([*OWN], ["objective"], [1, 2], coalitions, losses, None, 0.0, "test", at, at)
+    saved = values.as_record(rows=dict.fromkeys(OWN, 3)).save(tmp_path / "retrained")
+    with staffed_file.writing() as session:
+        run = booked(session, tmp_path)
+        assert add(session, run, saved).valuation.name == "retraining"
+        assert paid(settle(session, run, terms("retraining"))) == {"alice": 3334, "bob": 3333, "carol": 3333}
         assert audit(session).ok
 
 

@@ -28,7 +28,10 @@ def retrained(record: Callable[..., Path]) -> Path:
 
 
 def test_valuations_are_listed_side_by_side_with_what_is_paid_by(ok: Run, run_folder: Path, retrained: Path) -> None:
-    run = ok("import-run --json", run_folder).json["run"]
+    assert "its valuation 'counterfactual' is entry" in ok("import-run", run_folder).out
+    again = ok("import-run --json", run_folder).json
+    run = again["run"]
+    assert list(again["other_valuations"]) == ["counterfactual"]
     added = ok(f"valuation add {run[:8]} {retrained} --json").json
     assert (added["name"], added["repeated"]) == ("retraining", False)
     assert "booked before" in ok("valuation add", run_folder, retrained).out
