@@ -13,7 +13,7 @@ the weights w is ℓ(θ_0) − ℓ(θ_T(w)), in nats of the objective ℓ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -100,9 +100,34 @@ class WeightedLoss:
         """
         count = len(along)
         own = (who == torch.arange(count, device=who.device).unsqueeze(1)).to(weights.dtype)  # [K, rows]
-        size = count if chunk is None else min(chunk, count)
-        derivative = self._derivative(flat, batch, weights)
         tangents = torch.empty_like(along)
+        lacking = "tangents by forward differentiation"
+        for mine, found in self._in_chunks(self._derivative(flat, batch, weights), chunk, lacking, along, own):
+            gradient, losses, tangents[mine] = found[0][0], found[2][0], found[1]
+        return losses.detach(), gradient.detach(), tangents
+
+    def gradients(self, points: Tensor, batch: Batch, chunk: int | None) -> Tensor:
+        """The gradient ``[K, P]`` at each of `points` ``[K, P]``, all rows at weight 1; so many at once as `chunk` says.
+
+        Raises `ReplayError` for a model or loss that cannot be differentiated so.
+        """
+
+        def whole(at: Tensor) -> Tensor:
+            rows = self._rows(self._pieces(at), batch)
+            self._check_shape(rows, len(batch.who))
+            return rows.sum()
+
+        gradient, found = grad(whole), torch.empty_like(points)
+        for mine, (part,) in self._in_chunks(lambda at: (gradient(at),), chunk, "gradient by torch.func", points):
+            found[mine] = part
+        return found
+
+    @staticmethod
+    def _in_chunks(
+        function: Callable[..., tuple[Tensor, ...]], chunk: int | None, lacking: str, *stacks: Tensor
+    ) -> Iterator[tuple[slice, tuple[Tensor, ...]]]:
+        count = len(stacks[0])
+        size = count if chunk is None else min(chunk, count)
         for start in range(0, count, size):
             mine = slice(start, start + size)
             last = start + size >= count
@@ -110,17 +135,14 @@ class WeightedLoss:
             with nullcontext() if last else random_state_kept(), twice_differentiable():
                 try:
                     if size == 1:
-                        gradient, tangents[start], losses = derivative(along[start], own[start])
+                        found = tuple(part.unsqueeze(0) for part in function(*(stack[start] for stack in stacks)))
                     else:
-                        gradients, tangents[mine], copies = vmap(derivative, randomness="same")(along[mine], own[mine])
-                        gradient, losses = gradients[0], copies[0]
+                        found = vmap(function, randomness="same")(*(stack[mine] for stack in stacks))
                 except (RuntimeError, NotImplementedError) as error:
                     what = str(error).splitlines()[0]
                     remedy = "use chunk=1, one contributor at a time" if size > 1 else "replace the layer that has none"
-                    raise ReplayError(
-                        f"the losses have no tangents by forward differentiation ({what}): {remedy}"
-                    ) from error
-        return losses.detach(), gradient.detach(), tangents
+                    raise ReplayError(f"the losses have no {lacking} ({what}): {remedy}") from error
+            yield mine, found
 
     def _derivative(
         self, flat: Tensor, batch: Batch, weights: Tensor

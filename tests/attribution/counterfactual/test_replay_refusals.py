@@ -75,6 +75,8 @@ class Shuffled:
             return [replace(batch, who=(batch.who + self.time) % 3) for batch in given]
         if self.what == "rows":
             return [replace(batch, losses=given[self.time % 3].losses) for batch in given]
+        if self.what == "rate":
+            return [replace(batch, rate=0.1 / self.time) for batch in given]
         return given[: -self.time] if self.what == "fewer" else given + given[: self.time]
 
 
@@ -93,6 +95,7 @@ BATCHES = {
     "no batch": (list, ReplayError, "gave no batch"),
     "used up": (lambda: iter(data()), OptionError, "batches must be a sequence, or a callable"),
     "other who": (lambda: Shuffled("who"), ReplayError, "step 0 at weight 0: the batches are not those of the run"),
+    "other rate": (lambda: Shuffled("rate"), ReplayError, "step 0 at weight 0: the batches are not those of the run"),
     "other rows": (lambda: Shuffled("rows"), ReplayError, "step 0: the losses at the start are not those"),
     "fewer": (lambda: Shuffled("fewer"), ReplayError, "step 1 at weight 0: the batches are not those of the run"),
     "more": (lambda: Shuffled("more"), ReplayError, "step 4 at weight 0: the batches are not those of the run"),
