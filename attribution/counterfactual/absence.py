@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from attribution.counterfactual.again import Pass, RandomState
+from attribution.counterfactual.companions import Companions
 from attribution.counterfactual.curvature import Curvature
 from attribution.counterfactual.exact import Exact
 from attribution.counterfactual.game import Batch, Losses
@@ -45,6 +46,8 @@ class Absence:
             curvature = Sketch(space, self.signed, options.reduction)
         elif options.curvature == "exact":
             curvature = Exact(model, space)
+        elif options.curvature == "companions":
+            curvature = Companions(model, space, options.reach)
         else:
             raise OptionError(f"curvature {options.curvature!r} is not there yet")
         self._began: RandomState | None = None

@@ -107,7 +107,7 @@ class WeightedLoss:
         return losses.detach(), gradient.detach(), tangents
 
     def gradients(self, points: Tensor, batch: Batch, chunk: int | None) -> Tensor:
-        """The gradient ``[K, P]`` at each of `points` ``[K, P]``, all rows at weight 1; so many at once as `chunk` says.
+        """The gradient ``[K, P]`` at each of `points` ``[K, P]``, rows at weight 1; `chunk` of them at once.
 
         Raises `ReplayError` for a model or loss that cannot be differentiated so.
         """

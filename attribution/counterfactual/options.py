@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from attribution.errors import OptionError
+import torch
+
+from attribution.errors import BatchError, OptionError
 
 CURVATURES = ("sketch", "kronecker", "companions", "exact")
 REDUCTIONS = ("mean", "sum")
@@ -23,7 +25,8 @@ class Counterfactual:
             ``meter.batch(..., losses=...)``.
         reduction: whether the training loss is the mean of its rows' losses or their sum, which a sketch and Kronecker
             factors cannot tell from gradients.
-        reach: of ``"companions"``: how much more of a contributor's data a companion has trained on, as a part of it.
+        reach: of ``"companions"``: how far from the model they are, as a part of the length of its parameters. By
+            default it is the square root of their unit of rounding, 3.5e-4 in single precision.
         seed: of the sketch's signs.
 
     Raises `OptionError` for what makes no sense.
@@ -31,7 +34,7 @@ class Counterfactual:
 
     curvature: str = "sketch"
     reduction: str = "mean"
-    reach: float = 0.01
+    reach: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -39,7 +42,7 @@ class Counterfactual:
             raise OptionError(f"curvature {self.curvature!r} is not one of {', '.join(CURVATURES)}")
         if self.reduction not in REDUCTIONS:
             raise OptionError(f"reduction {self.reduction!r} is not one of {', '.join(REDUCTIONS)}")
-        if not 0 < self.reach < 1:
+        if self.reach is not None and not 0 < self.reach < 1:
             raise OptionError(f"reach must be a part above 0 and below 1, not {self.reach}")
 
     @property
@@ -57,3 +60,12 @@ def checked_counterfactual(given: Any) -> Counterfactual | None:
     if not isinstance(given, Counterfactual):
         raise OptionError(f"counterfactual is True, False or attribution.Counterfactual(...), not {given!r}")
     return given
+
+
+def refuse_float16(rounding: float) -> None:
+    """Raise `BatchError` for gradients of this unit of `rounding` whose loss a scaler may have scaled."""
+    if rounding == torch.finfo(torch.float16).eps:
+        raise BatchError(
+            "counterfactual values cannot tell a loss scaler's scale from clipping, and these gradients are float16: "
+            "train in float32 or bfloat16, or without counterfactual"
+        )
