@@ -51,7 +51,9 @@ def test_luck_is_told_from_differences() -> None:
     assert luck(values) == pytest.approx((0.2, 0.5), rel=0.1)
 
 
-@pytest.mark.parametrize("scenario", ["equal", "quality", "mixed", "class mix", "class alone", "few", "flipped"])
+@pytest.mark.parametrize(
+    "scenario", ["equal", "quality", "mixed", "class mix", "class alone", "few", "kinds", "flipped"]
+)
 def test_every_contributor_of_a_scenario_owns_rows_and_every_row_has_an_owner(scenario) -> None:
     from fidelity.materials import materials
 

@@ -57,11 +57,11 @@ def cells(size: Size) -> list[Case]:
     return found
 
 
-def coalitions(contributors: int, halves: int) -> list[list[int]]:
-    """Everybody; everybody but each in turn; random halves."""
+def coalitions(contributors: int, many: int) -> list[list[int]]:
+    """Everybody; everybody but each in turn; so many random halves."""
     everybody = list(range(contributors))
     draw = np.random.default_rng(0)
-    random_halves = [sorted(draw.permutation(contributors)[: contributors // 2].tolist()) for _ in range(halves)]
+    random_halves = [sorted(draw.permutation(contributors)[: contributors // 2].tolist()) for _ in range(many)]
     return [everybody, *([c for c in everybody if c != out] for out in everybody), *random_halves]
 
 
@@ -126,21 +126,21 @@ def _correlations(
     truth: dict[Case, list[Any]],
     found: dict[Case, dict[str, Floats]],
 ) -> str:
-    halves, alone, batches = [], [], []
+    by_half, alone, batches = [], [], []
     for case in chosen:
         count = len(case.materials.contributors)
         after = np.array(truth[case])
-        halves.append(_row(case, found[case], *_halves(asked[case], after, count)))
+        by_half.append(_row(case, found[case], *halves(asked[case], after, count)))
         alone.append(_row(case, found[case], np.eye(count), after[:, 1 : count + 1] - after[:, :1]))
         other = found.get(replace(case, stratified=True))
         if other is not None:
             both = [(by, method) for by in (found[case], other) for method in PATHS.values()]
-            cells = [correlation(by[method], *_halves(asked[case], after, count)) for by, method in both]
+            cells = [correlation(by[method], *halves(asked[case], after, count)) for by, method in both]
             batches.append([case.setting, case.scenario, case.update, *cells])
     return (
         "Rank correlation of the sum of a random half's values with minus the loss after retraining on that half: one "
         "run's values, mean ± standard deviation over seeds, and in brackets those of the runs' mean values.\n\n"
-        + table(COLUMNS, halves)
+        + table(COLUMNS, by_half)
         + "\n\nRank correlation of a contributor's value with the loss after retraining without it, above that with "
         "everybody:\n\n" + table(COLUMNS, alone) + "\n\nBatches drawn at random and batches that hold every "
         "contributor's rows in proportion, each as in the first table:\n\n"
@@ -153,7 +153,7 @@ def _masked(
 ) -> str:
     rows = []
     for case, after in struck.items():
-        sums, target = _halves(asked[case], np.array(after), len(case.materials.contributors))
+        sums, target = halves(asked[case], np.array(after), len(case.materials.contributors))
         rows.append(_row(case, found[case], sums, target))
     return (
         "As in the first table, but nobody takes the place of those who are absent: the same batches, from which their "
@@ -161,7 +161,7 @@ def _masked(
     )
 
 
-def _halves(asked: list[list[int]], after: Floats, count: int) -> tuple[Floats, Floats]:
+def halves(asked: list[list[int]], after: Floats, count: int) -> tuple[Floats, Floats]:
     """Who is in each random half ``[halves, contributors]``, and minus the losses after it ``[seeds, halves]``."""
     members = np.array([[c in coalition for c in range(count)] for coalition in asked[count + 1 :]], dtype=float)
     return members, -after[:, count + 1 :]

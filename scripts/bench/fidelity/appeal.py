@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from attribution import exact_retraining
+from attribution.retraining import RetrainingValues
 from fidelity.absence import METHODS, RETRAINING_SEEDS, losses, values
 from fidelity.runner import Runner
 from fidelity.sizes import BATCH, RATES, Size
@@ -23,6 +24,21 @@ def enumerated(case: Case) -> list[float]:
     return metered(case, method="exact").values[:, 0].tolist()
 
 
+def all_coalitions(contributors: int) -> list[list[int]]:
+    """Contributor c is in those whose index has bit c."""
+    return [[c for c in range(contributors) if i >> c & 1] for i in range(1 << contributors)]
+
+
+def judged(names: list[str], everything: list[list[int]], trained: list[list[float]]) -> RetrainingValues:
+    """Shapley values by the losses after training on each of all coalitions, ``[seeds, coalitions]``."""
+    known = {
+        (tuple(names[c] for c in coalition), seed): loss
+        for seed, losses in enumerate(trained)
+        for coalition, loss in zip(everything, losses, strict=True)
+    }
+    return exact_retraining(lambda coalition, seed: known[tuple(coalition), seed], names, seeds=range(len(trained)))
+
+
 def report(run: Runner, size: Size) -> str:
     """For each setting and optimizer, everybody's values by each method, by retraining, and by leaving one out."""
     run.title = "appeal"
@@ -35,18 +51,9 @@ def report(run: Runner, size: Size) -> str:
     texts, summary, alone = [], [], []
     for case in cases:
         names, seeds = case.materials.contributors, range(size.seeds[case.setting])
-        everything = [[c for c in range(len(names)) if i >> c & 1] for i in range(1 << len(names))]
+        everything = all_coalitions(len(names))
         trained = run(losses, [(replace(case, seed=RETRAINING_SEEDS + s), {"coalitions": everything}) for s in seeds])
-        known = {
-            (tuple(names[c] for c in coalition), RETRAINING_SEEDS + s): loss
-            for s in seeds
-            for coalition, loss in zip(everything, trained[s], strict=True)
-        }
-        court = exact_retraining(
-            lambda coalition, seed, known=known: known[tuple(coalition), seed],
-            names,
-            seeds=[RETRAINING_SEEDS + s for s in seeds],
-        )
+        court = judged(names, everything, trained)
         truth, improvement = court.values[:, 0], float(court.improvement[0])
         everybody = len(everything) - 1
         missed = np.array([[by[everybody ^ 1 << c] - by[everybody] for c in range(len(names))] for by in trained])
@@ -66,10 +73,10 @@ def report(run: Runner, size: Size) -> str:
             + table(["contributor", *in_run, "retraining", "loss without it, more"], rows)
         )
         found = {method: in_run.get(method) for method in (*METHODS, STEP_GAMES)}
-        agreement = [_agreement(by_seed, truth, improvement) for by_seed in found.values()]
-        summary.append([case.setting, case.update, *agreement])
+        agreed = [agreement(by_seed, truth, improvement) for by_seed in found.values()]
+        summary.append([case.setting, case.update, *agreed])
         removal = missed.mean(axis=0)
-        cells = [_alike(by_seed, removal) for by_seed in found.values()]
+        cells = [alike(by_seed, removal) for by_seed in found.values()]
         alone.append([case.setting, case.update, f"{rank_correlation(truth, removal):.2f}", *cells])
     return (
         "Rank correlation of one run's values with the Shapley values of retraining on all coalitions (mean ± standard "
@@ -92,12 +99,12 @@ def _in_run(run: Runner, case: Case, seeds: range) -> dict[str, Floats]:
     return found
 
 
-def _agreement(by_seed: Floats | None, truth: Floats, improvement: float) -> str:
+def agreement(by_seed: Floats | None, truth: Floats, improvement: float) -> str:
     if by_seed is None:
         return ""
     moved = np.abs(by_seed - truth).sum(axis=1).mean() / 2 / improvement
-    return f"{_alike(by_seed, truth)}, off by {moved:.0%}"
+    return f"{alike(by_seed, truth)}, off by {moved:.0%}"
 
 
-def _alike(by_seed: Floats | None, truth: Floats) -> str:
+def alike(by_seed: Floats | None, truth: Floats) -> str:
     return "" if by_seed is None else spread([rank_correlation(values, truth) for values in by_seed])

@@ -44,6 +44,9 @@ def materials(setting: str, scenario: str) -> Materials:
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))
     held_out, training = order[:held], order[held:]
     owner, targets, contributors = SCENARIOS[scenario](labels[training], np.random.default_rng(1))
+    if scenario == "kinds":
+        owner, rows = _copied(owner)
+        targets, training = targets[rows], training[rows]
     return Materials(
         inputs[training], targets, labels[training], owner, contributors, inputs[held_out], labels[held_out]
     )
@@ -100,6 +103,29 @@ def _few(labels: Tensor, draw: np.random.Generator) -> tuple[Tensor, Tensor, lis
     return owner, _noisy(labels, owner, {3: 0.6, 4: 1.0}, draw), names
 
 
+KINDS = ["large", "even", "its twin", "half an even", "other half", "random labels", "freeloader", "all of 9"]
+HANDFUL = 8  # rows that the freeloader repeats
+
+
+def _kinds(labels: Tensor, draw: np.random.Generator) -> tuple[Tensor, Tensor, list[str]]:
+    """Those whom a payment must tell apart; the twin and the freeloader are given their rows by `_copied`."""
+    owner = torch.full((len(labels),), -1)
+    owner[labels == 9] = KINDS.index("all of 9")
+    rest = (owner < 0).nonzero().reshape(-1).numpy()
+    ten = np.array([0, 0, 0, 0, 1, 1, 3, 4, 5, 5])  # tenths: large 4, an even one 2, the split one 1 and 1, noise 2
+    owner[rest] = torch.tensor(draw.permutation(ten[np.arange(len(rest)) % 10]))
+    return owner, _noisy(labels, owner, {KINDS.index("random labels"): 1.0}, draw), KINDS
+
+
+def _copied(owner: Tensor) -> tuple[Tensor, Tensor]:
+    """Owners and rows with the copies: of all of the even one's for its twin, of a few of the large's."""
+    mine = {name: (owner == KINDS.index(name)).nonzero().reshape(-1) for name in ("large", "even")}
+    freeloader = mine["large"][torch.arange(len(mine["even"])) % HANDFUL]
+    copies = {"its twin": mine["even"], "freeloader": freeloader}
+    owners = [torch.full((len(rows),), KINDS.index(name)) for name, rows in copies.items()]
+    return torch.cat([owner, *owners]), torch.cat([torch.arange(len(owner)), *copies.values()])
+
+
 def _flipped(labels: Tensor, draw: np.random.Generator) -> tuple[Tensor, Tensor, list[str]]:
     """Eight equal random parts; a tenth of all labels is another one than it should be."""
     wrong = torch.tensor(draw.random(len(labels)) < 0.1)
@@ -115,6 +141,7 @@ SCENARIOS = {
     "class mix": _class_mix,
     "class alone": _class_alone,
     "few": _few,
+    "kinds": _kinds,
 }
 
 

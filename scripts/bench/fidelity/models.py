@@ -70,3 +70,9 @@ BUILDERS = {"digits": perceptron, "images": convolutional, "text": Transformer}
 def mean_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy in nats, the mean over rows (and places in a row)."""
     return functional.cross_entropy(model(inputs).flatten(0, -2), targets.flatten())
+
+
+def mean_loss_by_row(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """What each row adds to `mean_loss`, ``[rows]``."""
+    by_place = functional.cross_entropy(model(inputs).flatten(0, -2), targets.flatten(), reduction="none")
+    return by_place.reshape(len(inputs), -1).sum(dim=1) / by_place.numel()

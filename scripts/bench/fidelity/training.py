@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from attribution import InRunShapley, RunRecord, Valuation
 from fidelity.materials import Materials, materials
-from fidelity.models import BUILDERS, mean_loss
+from fidelity.models import BUILDERS, mean_loss, mean_loss_by_row
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Case:
     def validation(self, model: nn.Module) -> Tensor:
         """The objective."""
         return mean_loss(model, self.materials.held_inputs, self.materials.held_targets)
+
+    def row_losses(self, rows: Tensor) -> Callable[[nn.Module], Tensor]:
+        """What each of a batch's `rows` adds to its mean loss, as a function of the model."""
+        return partial(mean_loss_by_row, inputs=self.materials.inputs[rows], targets=self.materials.targets[rows])
 
     def batches(self, coalition: Sequence[int] | None = None) -> Iterator[Tensor]:
         """The rows of each step, drawn from those of `coalition`, given as indices of contributors.
@@ -161,7 +166,9 @@ def _train(
 ) -> None:
     data = case.materials
     for rows in case.batches(coalition):
-        block: AbstractContextManager[None] = nullcontext() if meter is None else meter.batch(data.owner[rows])
+        block: AbstractContextManager[None] = nullcontext()
+        if meter is not None:
+            block = meter.batch(data.owner[rows], losses=case.row_losses(rows))
         with block:
             mean_loss(model, data.inputs[rows], data.targets[rows]).backward()
         optimizer.step()
