@@ -13,15 +13,16 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from attribution.counterfactual.absence import NAME, Absence
+from attribution.counterfactual.absence import Absence
 from attribution.counterfactual.game import Losses
-from attribution.counterfactual.options import Counterfactual
+from attribution.counterfactual.options import Counterfactual, refuse_float16
 from attribution.displacements import Displacements
 from attribution.errors import BatchError, OptionError
 from attribution.footprint import Footprint
 from attribution.ghost.capture import Capture
 from attribution.ghost.gradients import DividedGradient
-from attribution.manifest import checked_details, describe_optimizer, utc, versions
+from attribution.manifest import checked_details, describe_optimizer, utc
+from attribution.metered_record import record_of
 from attribution.objective import Evaluator, Loss
 from attribution.options import (
     MEMORY_MODES,
@@ -34,9 +35,8 @@ from attribution.options import (
     checked_weights,
 )
 from attribution.parameters import ParameterSpace, fingerprint
-from attribution.record import Floats, RunRecord, Steps
+from attribution.record import Floats, RunRecord
 from attribution.row_scores import RowScores
-from attribution.valuation import Valuation
 from attribution.valued_steps import ValuedSteps
 from attribution.watched import WatchedOptimizer
 
@@ -208,6 +208,7 @@ class InRunShapley:
             self._steps.skip()
         self._scores.add(kept)
         if self._absence is not None:
+            refuse_float16(self._gradient.rounding)
             self._absence.batch(indices, factors, losses)
         self._steps.metered(indices)
 
@@ -254,7 +255,23 @@ class InRunShapley:
             self.close()
             self._steps.finish()
             self._steps.stopped = self._steps.stopped or stopped
-            self._record = self._make_record()
+            run = {"began_at": utc(self._began), "ended_at": utc(datetime.now(UTC)), **self._details}
+            parameters = {"count": self._space.size, "initial": self._initial, "final": fingerprint(self._model)}
+            self._record = record_of(
+                self._steps,
+                self._scores,
+                self._absence,
+                self._method,
+                contributors=self.contributors,
+                tasks=self.tasks,
+                weights=self.weights,
+                memory="ghost" if self._ghost else "buffered",
+                details={
+                    "optimizer": describe_optimizer(self._optimizer),
+                    "parameters": parameters,
+                    **run,
+                },
+            )
         return self._record
 
     def close(self) -> None:
@@ -272,60 +289,3 @@ class InRunShapley:
         if error is not None:
             self._steps.stopped = self._steps.stopped or f"{type(error).__name__}: {error}"
         self.close()
-
-    def _beside(self, improvement: Floats) -> dict[str, Valuation]:
-        """Valuations beside the record's own."""
-        found = {_name(window.every): window.valuation(improvement) for window in self._steps.windows[1:]}
-        if self._absence is not None:
-            stepwise = next(window for window in self._steps.windows if window.direct).valuation(improvement)
-            found[NAME] = self._absence.valuation(improvement, stepwise.house, stepwise.nodes)
-        return found
-
-    def _make_record(self) -> RunRecord:
-        main = self._steps.windows[0]
-        method = self._method
-        details = {
-            "began_at": utc(self._began),
-            "ended_at": utc(datetime.now(UTC)),
-            "method": {
-                "name": method.name,
-                "tolerance": method.tolerance,
-                "nodes": method.nodes,
-                "every": main.every,
-                "memory": "ghost" if self._ghost else "buffered",
-            },
-            "optimizer": describe_optimizer(self._optimizer),
-            "optimizer_steps": self._steps.count,
-            "skipped_steps": self._steps.skipped,
-            "parameters": {"count": self._space.size, "initial": self._initial, "final": fingerprint(self._model)},
-            "versions": versions(),
-            **self._details,
-        }
-        if method.name == "exact":
-            details["method"] |= {"permutations": method.permutations, "seed": method.seed}
-        path = self._scores.close()
-        if path is not None:
-            details["samples"] = {
-                "scores": self._scores.samples,
-                "values_less_scores": self._scores.difference.tolist(),
-            }
-        rows = Steps.of(main.rows, len(self.contributors), len(self.tasks))
-        improvement = rows.improvement(self._steps.telescopes)
-        return RunRecord(
-            contributors=self.contributors,
-            tasks=self.tasks,
-            weights=self.weights,
-            steps=rows,
-            details=details,
-            complete=self._steps.stopped is None,
-            stopped=self._steps.stopped,
-            beside=self._beside(improvement),
-            standard_errors=main.standard_errors,
-            telescopes=self._steps.telescopes,
-            scores=path,
-        )
-
-
-def _name(every: Every) -> str:
-    """What a valuation by paths of this length is called."""
-    return "run" if every == "run" else "step" if every == 1 else f"{every} steps"

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from attribution import InRunShapley, RunRecord
-from attribution.errors import NonFiniteError
+from attribution.errors import BatchError, NonFiniteError
 from attribution.scores import score_columns
 from tests.attribution.runs import OPTIMIZERS, Batch, batches, classifier, objective
 
@@ -183,3 +183,17 @@ def test_half_precision_under_a_scaler_books_what_single_precision_does(
     largest = float(abs(expected.values).max())
     assert found.values == pytest.approx(expected.values, abs=0.01 * largest)  # ten bits a number
     assert abs(found.house).max() < 0.01 * largest
+
+
+def test_counterfactual_values_of_half_precision_are_refused() -> None:
+    torch.set_default_dtype(torch.float32)
+    model = classifier()
+    chosen = OPTIMIZERS["AdamW"](list(model.parameters()))
+    meter = InRunShapley(model, chosen, objective(), NAMES, counterfactual=True)
+    inputs, targets, who = batches(8, 3, rows=32)[0]
+    with (
+        pytest.raises(BatchError, match="float16: train in float32 or bfloat16"),
+        meter.batch(who),
+        torch.autocast("cpu", torch.float16),
+    ):
+        functional.cross_entropy(model(inputs).float(), targets).backward()
