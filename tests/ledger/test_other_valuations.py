@@ -13,7 +13,7 @@ from sqlmodel import Session, select
 
 from attribution.record import RunRecord
 from attribution.retraining_values import RetrainingValues
-from ledger import balances, corrections, journal, other_valuations, settlement
+from ledger import balances, corrections, journal, other_valuations, registry, settlement
 from ledger.audit import audit
 from ledger.database import Ledger
 from ledger.errors import (
@@ -30,6 +30,7 @@ from ledger.lines import imbalance
 from ledger.models import Entry
 from ledger.money import Amount
 from ledger.policies import Terms
+from ledger.registry import Task
 from ledger.settlement import settle
 from ledger.valuation import book_run
 from ledger.valuation_names import commodity_of, is_dearer, own_name
@@ -216,7 +217,7 @@ def test_another_game_and_a_taken_name_are_refused(
         assert journal.head(session) == before
 
 
-def test_other_weights_and_other_held_out_records_are_refused(staffed_file: Ledger, tmp_path: Path) -> None:
+def test_other_weights_are_refused_and_another_order_of_tasks_is_not(staffed_file: Ledger, tmp_path: Path) -> None:
     values = {name: [value[0], value[0]] for name, value in OWN.items()}
     with staffed_file.writing() as session:
         run = booked(session, tmp_path, record(values, **TWO_TASKS))
@@ -224,6 +225,19 @@ def test_other_weights_and_other_held_out_records_are_refused(staffed_file: Ledg
             add(session, run, retrained(values, **{**TWO_TASKS, "weights": (0.25, 0.75)}).save(tmp_path / "other"))
         swapped = retrained(values, **{**TWO_TASKS, "tasks": ("news", "sport")}).save(tmp_path / "swapped")
         add(session, run, swapped)
+        assert audit(session).ok
+
+
+def test_what_was_measured_on_other_held_out_records_is_refused(staffed_file: Ledger, tmp_path: Path) -> None:
+    with staffed_file.writing() as session:
+        registry.add_objective(session, "news", [Task("objective", ["held out"], ["held-out"], weight="1")])
+        (task,) = registry.objective_tasks(session, "news")
+        run = booked(session, tmp_path, record(objective={"objective": task.fingerprint}))
+        with pytest.raises(OtherValuationError, match="measured on other held-out records of task 'objective'"):
+            add(session, run, retrained(objective={"objective": "f" * 64}).save(tmp_path / "other"))
+        add(session, run, retrained().save(tmp_path / "unsaid"))
+        added = add(session, run, retrained(objective={"objective": task.fingerprint}).save(tmp_path / "same"), "same")
+        assert added.valuation.summary.tasks[0].fingerprint == task.fingerprint
         assert audit(session).ok
 
 
