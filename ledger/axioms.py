@@ -23,7 +23,7 @@ ROUNDING = 1e-9  # of the largest number in a sum, in float64
 LOSS_ROUNDING = 1e-6  # of a loss: two evaluations of one model, in float32
 STANDARD_ERRORS = 4  # by which the sampled values of identical contributors may part
 # Values that are products with a contributor's displacement are 0 where it is; differences of losses, nearly.
-DISPLACEMENT_METHODS = frozenset({"path", "first_order", "second_order"})
+DISPLACEMENT_METHODS = frozenset({"path", "first_order", "second_order", "counterfactual", "replay"})
 LOSS_METHODS = frozenset({"exact", "retraining"})
 
 _Arrays = npt.NDArray[Any]

@@ -37,6 +37,20 @@ def test_values_by_other_paths_and_scores_of_blocks_are_asked_for_on_the_command
     assert "metering will take" in ran.err
 
 
+def test_a_run_that_values_absence_is_settled_by_it(ok: Run, corpora: dict[str, str], tmp_path: Path) -> None:
+    shown = ok(f"train --out runs/one {TINY} --counterfactual --json").json
+    record = RunRecord.load(tmp_path / "runs" / "one" / "record")
+    valued = record.beside["counterfactual"]
+    assert valued.values.sum() == pytest.approx(record.values.sum(), rel=1e-9)
+    settled = ok(f"settle {shown['run']} --rate 1000 EUR --by counterfactual --json").json
+    worth = dict(zip(record.contributors, (valued.values @ record.weights).tolist(), strict=True))
+    assert "counterfactual" in settled["terms"]
+    for part in settled["payouts"]:
+        assert float(part["value_nats"]) == pytest.approx(worth[part["contributor"]], abs=1e-11)
+        assert float(part["paid"]) == pytest.approx(1000 * max(0.0, worth[part["contributor"]]), abs=0.01)
+    assert ok("audit --json").json["ok"]
+
+
 @pytest.mark.parametrize(
     ("words", "name", "every", "memory"),
     [
@@ -84,6 +98,8 @@ def test_contributors_may_be_chosen(ok: Run, corpora: dict[str, str]) -> None:
         ("--every 2 --every 2", "named once"),
         ("--memory little", "memory"),
         ("--memory ghost --every run", "memory ghost"),
+        ("--counterfactual --every run", "a path for each step"),
+        ("--counterfactual --memory ghost", "memory buffered"),
         ("--scores --method exact", "scores need"),
     ],
 )
