@@ -18,6 +18,7 @@ from attribution.record import Floats
 from attribution.updates import Share, Slot, rule_for
 
 STRETCH = 1 << 16  # elements divided at a time: few enough that all parts of them stay in a core's cache
+CARRYING = 1 << 14  # where tangents are carried too, which take as much again several times over
 
 
 class StepDivider:
@@ -84,7 +85,7 @@ class StepDivider:
             if place.parameter.grad is None:
                 self._check_still(place, step, start, end)
                 continue
-            for slot, where in self._slots(place, group, start, end):
+            for slot, where in self._slots(place, group, start, end, STRETCH if carried is None else CARRYING):
                 if carried is not None:
                     carried.move(place, slot, where, self._gradient.factor(place))
                 share = self._rule.divide(slot)
@@ -105,12 +106,12 @@ class StepDivider:
         return values
 
     def _slots(
-        self, place: Place, group: Mapping[str, Any], start: Tensor, end: Tensor
+        self, place: Place, group: Mapping[str, Any], start: Tensor, end: Tensor, most: int
     ) -> Iterator[tuple[Slot, slice]]:
-        """The parameter's elements in slots, each with where they lie in the flat vector."""
+        """The parameter's elements in slots of at most `most`, each with where they lie in the flat vector."""
         remembered = self._remembered(place) if self._rule.remembers(group) else None
         length = place.stop - place.start
-        stretch = length if self._rule.whole else STRETCH
+        stretch = length if self._rule.whole else most
         for low in range(0, length, max(stretch, 1)):
             span = slice(low, min(low + stretch, length))
             where = slice(place.start + span.start, place.start + span.stop)

@@ -61,7 +61,8 @@ class CarriedTangents:
         self._steppings: dict[tuple[str, int], Stepping] = {}
         self._earlier: dict[str, dict[str, Any]] = {}
         self._clocks: list[Stepping] = []
-        self._time = self._passed = 0.0
+        self._time = 0.0
+        self._scaled: dict[int, float] = {}  # by group: what its gradients were scaled by, summed over numbers
         self._progress = np.zeros(contributors)
         self._product: Product | None = None
         self._again = Again(0.0)
@@ -90,7 +91,6 @@ class CarriedTangents:
         for place, group in self._grouped():
             self._reach(place, group, place.of(reach))
         self._product = self.curvature.product(start, self._stacked[1:], reach, rows)
-        self._passed = self._tick()
 
     def move(self, place: Place, slot: Slot, where: slice, factor: float) -> None:
         """Carry the tangents of a stretch of a parameter; before the slot is divided, which may add decay to it.
@@ -101,6 +101,8 @@ class CarriedTangents:
         key = (place.name, slot.span.start)
         if key not in self._steppings:
             self._steppings[key] = self._rule(slot.options, _cut(self._earlier[place.name], slot), own=True)
+        scaled = self._scaled.get(id(slot.options), 0.0)
+        self._scaled[id(slot.options)] = scaled + factor * (where.stop - where.start)
         stacked = self._stacked[:, where]
         gradients = torch.empty_like(stacked)
         torch.sum(slot.gradient, dim=0, out=gradients[0])
@@ -112,7 +114,8 @@ class CarriedTangents:
     def moved(self, place: Place, slot: Slot, share: Share, step: int, epsilon: float) -> None:
         """Note the progress that the divided stretch made; and that the tangents' optimizer is the real one."""
         way = (share.linear[:-1].sum(dim=0)) * share.scale
-        self._progress -= (slot.gradient[:-1] @ way).double().cpu().numpy()
+        progress = (slot.gradient[:-1] @ way).double().cpu().numpy()
+        self._progress += progress if slot.uphill else -progress
         claimed = self._stacked[0, place.start + slot.span.start : place.start + slot.span.stop]
         missing, moved = float((claimed - slot.end).norm()), float((slot.end - slot.start).norm())
         if not missing <= 8 * epsilon * (float(slot.start.norm()) + float(slot.end.norm())) + 1e4 * epsilon * moved:
@@ -125,12 +128,13 @@ class CarriedTangents:
         what each contributor's own displacement came to. Raises `BatchError` where losses computed again were others.
         """
         self._again.check()
-        self._time += self._passed
+        passed = self._tick()
+        self._time += passed
         absent = np.zeros_like(self.values)
         if self._time > 0:
             for place in self._space.places:
                 absent -= (place.of(self._stacked)[1:] @ place.of(gradients).t()).double().cpu().numpy()
-            absent *= self._passed / self._time
+            absent *= passed / self._time
         total = self._progress.sum()
         rest = parts.sum(axis=0) - absent.sum(axis=0)
         # Where the steps made the training loss worse so far, nobody's part in that is a share.
@@ -158,7 +162,7 @@ class CarriedTangents:
     def _tick(self) -> float:
         """How far a gradient that is always one would have moved a number: what the step adds to the time.
 
-        The groups' mean, by their sizes.
+        One before what it was scaled by, as by clipping. The groups' mean, by their sizes.
         """
         groups = self._optimizer.param_groups
         if not self._clocks:
@@ -166,10 +170,13 @@ class CarriedTangents:
             self._clocks = [self._rule(given, {}, own=False) for given in options]
         passed = size = 0.0
         for clock, group in zip(self._clocks, groups, strict=True):
-            hand = torch.zeros(1, 1, dtype=torch.float64)
-            clock.move(float(group["lr"]), hand, torch.ones_like(hand), None)
             numbers = sum(parameter.numel() for parameter in group["params"])
-            passed, size = passed - float(hand) * numbers, size + numbers
+            size += numbers
+            if id(group) in self._scaled:
+                hand = torch.zeros(1, 1, dtype=torch.float64)
+                clock.move(float(group["lr"]), hand, torch.full_like(hand, self._scaled[id(group)] / numbers), None)
+                passed -= float(hand) * numbers
+        self._scaled.clear()
         return passed / size
 
 
