@@ -13,10 +13,11 @@ from attribution.counterfactual.companions import Companions
 from attribution.counterfactual.curvature import Curvature
 from attribution.counterfactual.exact import Exact
 from attribution.counterfactual.game import Batch, Losses
+from attribution.counterfactual.kronecker import Kronecker
 from attribution.counterfactual.one_run import CarriedTangents
 from attribution.counterfactual.options import Counterfactual, checked_counterfactual
 from attribution.counterfactual.sketch import Sketch
-from attribution.errors import BatchError, OptionError
+from attribution.errors import BatchError
 from attribution.ghost.factors import KeptBatch
 from attribution.ghost.signed import SignedParts
 from attribution.parameters import ParameterSpace
@@ -49,7 +50,7 @@ class Absence:
         elif options.curvature == "companions":
             curvature = Companions(model, space, options.reach)
         else:
-            raise OptionError(f"curvature {options.curvature!r} is not there yet")
+            curvature = Kronecker(space, options.reduction)
         self._began: RandomState | None = None
         self.tangents = CarriedTangents(optimizer, space, contributors, tasks, curvature)
 
@@ -85,4 +86,6 @@ class Absence:
         """The valuation so far, beside the step values whose `house` and `nodes` it shares."""
         values = self.tangents.values
         details = {"every": 1, "method": NAME, **asdict(self.options), "shared": self.tangents.shared.tolist()}
+        if self.tangents.curvature.without:
+            details["without_curvature"] = self.tangents.curvature.without
         return Valuation(values, house, improvement - values.sum(axis=0) - house, nodes=nodes, details=details)

@@ -23,6 +23,11 @@ class Curvature(ABC):
     needs_factors = False  # of each batch: layers' inputs and output gradients
     gradient: Tensor | None = None  # [P] of the product's losses, where they were computed again; before any clipping
 
+    @property
+    def without(self) -> list[str]:
+        """The names of the parameters that this form has no curvature of."""
+        return []
+
     @abstractmethod
     def batch(self, kept: KeptBatch | None, given: Pass | None) -> None:
         """A batch of the coming step was metered: its factors where they are needed, and its losses where given."""

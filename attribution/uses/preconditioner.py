@@ -18,18 +18,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch import Tensor
 
-from attribution.ghost.factors import RuleFactor
-from attribution.ghost.rule import flat
+from attribution.ghost.moments import Moments
 from attribution.parameters import Place
 from attribution.uses.errors import UseError
 from attribution.uses.tracer import Tracer
 
 PRECONDITIONERS = ("identity", "diagonal", "kronecker")
 DAMPING = 0.1  # of the mean eigenvalue
-WIDEST = 4096  # features of a layer whose second moments are taken: eigenvectors cost their cube
 
 Preconditioner = Callable[[Tensor], Tensor]  # [..., P] -> [..., P]
 
@@ -95,7 +92,7 @@ class _Block:
 
 def _bases(tracer: Tracer, rows: Sequence[Tensor]) -> dict[str, tuple[Tensor, Tensor, bool]]:
     """Eigenvectors for each weight that one linear layer uses once, by name: of outputs, of inputs, and transposed."""
-    sums: dict[str, tuple[Tensor, Tensor, bool]] = {}
+    sums: dict[str, Moments] = {}
     shared: set[str] = set()
     for row in rows:
         factors = tracer.factors(row.unsqueeze(0))
@@ -103,26 +100,19 @@ def _bases(tracer: Tracer, rows: Sequence[Tensor]) -> dict[str, tuple[Tensor, Te
         shared.update(name for name, count in uses.items() if count > 1)
         for factor in factors:
             weight = factor.places.get("weight")
-            if weight is None or weight.name in shared or not isinstance(factor, RuleFactor) or not _is_linear(factor):
+            if weight is None or weight.name in shared:
                 continue
-            dtype = weight.parameter.dtype
-            a, b = flat(factor.inputs, dtype), flat(factor.output_gradient, dtype)
-            if max(a.shape[1], b.shape[1]) > WIDEST:
-                continue
-            a = a[b.any(dim=1)]  # positions that no loss depends on
-            moments = sums.get(weight.name)
-            if moments is None:
-                transposed = not isinstance(factor.module, nn.Linear)
-                sums[weight.name] = (b.t() @ b, a.t() @ a, transposed)
-            else:
-                moments[0].addmm_(b.t(), b)
-                moments[1].addmm_(a.t(), a)
+            found = Moments.of(factor, bias=False)
+            if found is not None and found.weight.name in sums:
+                sums[found.weight.name].add(found)
+            elif found is not None:
+                sums[found.weight.name] = found
     return {
-        name: (torch.linalg.eigh(outputs).eigenvectors, torch.linalg.eigh(inputs).eigenvectors, transposed)
-        for name, (outputs, inputs, transposed) in sums.items()
+        name: (
+            torch.linalg.eigh(moments.outputs).eigenvectors,
+            torch.linalg.eigh(moments.inputs).eigenvectors,
+            moments.transposed,
+        )
+        for name, moments in sums.items()
         if name not in shared
     }
-
-
-def _is_linear(factor: RuleFactor) -> bool:
-    return isinstance(factor.module, (nn.Linear, Conv1D))
