@@ -86,7 +86,7 @@ def train(
     ] = _DEFAULTS.method,
     every: Annotated[
         list[str] | None,
-        typer.Option(help="Steps a path covers: 1, more, or run. Repeat to value by others too; the first is booked."),
+        typer.Option(help="Steps a path covers: 1, more, or run. Repeat to value by others too; the first is its own."),
     ] = None,
     memory: Annotated[
         str,

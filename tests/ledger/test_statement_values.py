@@ -3,7 +3,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from ledger import corrections, other_valuations, settlement
+from ledger import corrections, evidence, other_valuations, settlement
 from ledger.database import Ledger
 from ledger.money import Amount
 from ledger.policies import Terms
@@ -65,6 +65,7 @@ def test_money_and_balances_know_nothing_of_other_valuations(staffed_file: Ledge
         booked(session, tmp_path)
         found = statement(session, "carol")
         assert (found.balances, found.movements) == ([], [])
+        assert list(evidence.facts(session, "carol").of("commodity")) == []
         assert found.runs[0].value == -125 * 10**9
 
 
