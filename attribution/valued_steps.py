@@ -185,7 +185,7 @@ class ValuedSteps:
         gradients = None if average is None else average.gradients
         credited = torch.empty_like(gradients) if gradients is not None and self._scores.pending else None
         if self.carried is not None:
-            self.carried.begin(start, int(self.rows.sum()), self._gradient.rounding)
+            self.carried.begin(start, int(self.rows.sum()), self._gradient.rounding, self._gradient.factor)
         parts = self.divider.divide(
             self.count,
             start,

@@ -18,7 +18,7 @@ A contributor without gradients has J_c = 0 and ν_c = 0. All is linear in gradi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,7 @@ class CarriedTangents:
         self._time = 0.0
         self._scaled: dict[int, float] = {}  # by group: what its gradients were scaled by, summed over numbers
         self._progress = np.zeros(contributors)
+        self._factor = 1.0  # what the stretch's gradients were scaled by
         self._product: Product | None = None
         self._again = Again(0.0)
 
@@ -80,16 +81,17 @@ class CarriedTangents:
                 copied = {name: v.clone() if isinstance(v, Tensor) else v for name, v in state.items()}
                 self._earlier[place.name] = copied
 
-    def begin(self, start: Tensor, rows: int, rounding: float) -> None:
+    def begin(self, start: Tensor, rows: int, rounding: float, factor: Callable[[Place], float]) -> None:
         """A step was taken from `start` ``[P]`` with `rows` metered rows; each stretch of it follows.
 
-        `rounding` is the unit of rounding of their gradients.
+        `rounding` is the unit of rounding of their gradients, and `factor` what a parameter's were scaled by since.
         """
         self._again = Again(rounding)
         self._stacked[0] = start
         reach = torch.empty_like(start)
         for place, group in self._grouped():
             self._reach(place, group, place.of(reach))
+            place.of(reach).mul_(factor(place))
         self._product = self.curvature.product(start, self._stacked[1:], reach, rows)
 
     def move(self, place: Place, slot: Slot, where: slice, factor: float) -> None:
@@ -101,6 +103,7 @@ class CarriedTangents:
         key = (place.name, slot.span.start)
         if key not in self._steppings:
             self._steppings[key] = self._rule(slot.options, _cut(self._earlier[place.name], slot), own=True)
+        self._factor = factor
         scaled = self._scaled.get(id(slot.options), 0.0)
         self._scaled[id(slot.options)] = scaled + factor * (where.stop - where.start)
         stacked = self._stacked[:, where]
@@ -115,7 +118,7 @@ class CarriedTangents:
         """Note the progress that the divided stretch made; and that the tangents' optimizer is the real one."""
         way = (share.linear[:-1].sum(dim=0)) * share.scale
         progress = (slot.gradient[:-1] @ way).double().cpu().numpy()
-        self._progress += progress if slot.uphill else -progress
+        self._progress += (progress if slot.uphill else -progress) / self._factor
         claimed = self._stacked[0, place.start + slot.span.start : place.start + slot.span.stop]
         missing, moved = float((claimed - slot.end).norm()), float((slot.end - slot.start).norm())
         if not missing <= 8 * epsilon * (float(slot.start.norm()) + float(slot.end.norm())) + 1e4 * epsilon * moved:
