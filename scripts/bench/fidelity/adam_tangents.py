@@ -101,9 +101,9 @@ def report(run: Runner, amount: Amount, truth: dict[Case, Truth]) -> str:
     """Each way on the cases of digits with AdamW, against halves whose rows were struck."""
     run.title, rows = "tangents of AdamW", []
     for case, judge in truth.items():
-        if (case.setting, case.optimizer) != ("digits", "AdamW"):
+        if (case.setting, case.optimizer) != ("digits", "AdamW") or case.scenario not in amount.adam_scenarios:
             continue
-        seeds = [replace(case, seed=seed) for seed in range(min(amount.seeds["digits"], 3))]
+        seeds = [replace(case, seed=seed) for seed in range(amount.adam_seeds)]
         for number, way in enumerate(WAYS):
             found = run(carried, [(seed, {"way": number}) for seed in seeds])
             values = np.array([one["values"] for one in found])

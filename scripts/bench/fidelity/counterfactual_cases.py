@@ -17,10 +17,11 @@ from fidelity.statistics import Floats
 from fidelity.training import Case, metered
 
 IN_RUN = ["first order", "path, step", "path, every 10", "path, run"]
-CURVATURES = ["sketch"]
+CURVATURES = ["sketch", "kronecker", "companions", "exact"]
 DEAR = ["companions", "exact"]  # which call the model once more a contributor and step
 REPLAYS = "replays"
-METHODS = [*IN_RUN, *CURVATURES, REPLAYS]
+ROWS = "rows alone"  # a control: the improvement in proportion to rows, which takes no method
+METHODS = [ROWS, *IN_RUN, *CURVATURES, REPLAYS]
 RATES = {
     "digits": {"SGD": 0.2, "momentum": 0.05, "AdamW": 0.003},
     "images": {"SGD": 0.05, "momentum": 0.01, "AdamW": 0.003},
@@ -46,17 +47,18 @@ class Amount:
     seeds: Mapping[str, int] = field(default_factory=lambda: {"digits": 4, "images": 3, "text": 2})
     halves: Mapping[str, int] = field(default_factory=lambda: {"digits": 30, "images": 30, "text": 20})
     dear: Mapping[str, Sequence[str]] = field(  # which of `DEAR`, where
-        default_factory=lambda: {"digits": DEAR, "images": (), "text": ()}
+        default_factory=lambda: {"digits": DEAR, "images": DEAR, "text": ()}
     )
-    dear_seeds: int = 2
+    replay_seeds: int = 2
     replayed: Sequence[str] = ("digits",)
     nodes: int = 5
-    courts: Sequence[str] = ("mixed", "class mix", "class alone")  # all coalitions of, in digits
-    court_optimizers: Sequence[str] = ("SGD", "AdamW")
+    court_optimizers: Sequence[str] = ("SGD", "AdamW")  # all coalitions of, in digits
     court_seeds: Mapping[str, int] = field(
         default_factory=lambda: {"mixed": 1, "class mix": 1, "class alone": 1, "kinds": 2}
     )
-    repeats: int = 9  # of timings
+    adam_scenarios: Sequence[str] = ("mixed", "class mix")  # where several ways through AdamW are tried
+    adam_seeds: int = 2
+    repeats: int = 7  # of timings
 
     def cases(self) -> list[Case]:
         """One for each setting, scenario and optimizer."""
@@ -76,9 +78,9 @@ QUICK = Amount(
     seeds={"digits": 2},
     halves={"digits": 4},
     nodes=1,
-    courts=(),
     court_optimizers=("AdamW",),
     court_seeds={"kinds": 1},
+    adam_scenarios=("kinds",),
     repeats=2,
 )
 
@@ -124,6 +126,12 @@ def _figures(values: list[float], gap: Any, improvement: Any) -> dict[str, Any]:
     return {"values": values, "gap": float(gap), "improvement": float(improvement)}
 
 
+def by_rows(case: Case, improvement: float) -> dict[str, Any]:
+    """What paying by the number of rows would say."""
+    rows = np.bincount(case.materials.owner, minlength=len(case.materials.contributors))
+    return _figures((improvement * rows / rows.sum()).tolist(), 0.0, improvement)
+
+
 def by_seed(told: Mapping[str, list[dict[str, Any]]], method: str) -> Floats | None:
     """A method's values, nats, ``[seeds, contributors]``; None where it was not tried."""
     return np.array([seed["values"] for seed in told[method]]) if method in told else None
@@ -136,12 +144,9 @@ def told(run: Runner, amount: Amount) -> Told:
         for seed in range(amount.seeds[case.setting]):
             mine = replace(case, seed=seed)
             jobs.append((in_run, mine, {}))
-            few = seed < amount.dear_seeds
-            chosen = [
-                name for name in CURVATURES[1:] if name not in DEAR or (few and name in amount.dear[case.setting])
-            ]
+            chosen = [name for name in CURVATURES[1:] if name not in DEAR or name in amount.dear[case.setting]]
             jobs += [(carried, mine, {"curvature": name}) for name in chosen]
-            if few and case.setting in amount.replayed:
+            if seed < amount.replay_seeds and case.setting in amount.replayed:
                 jobs.append((replayed, mine, {"nodes": amount.nodes}))
     found: Told = {case: {} for case in amount.cases()}
     for function in (in_run, replayed, carried):
@@ -150,4 +155,6 @@ def told(run: Runner, amount: Amount) -> Told:
         for (case, _), methods in zip(chosen, run(function, chosen), strict=True):
             for method, figures in methods.items():
                 found[replace(case, seed=0)].setdefault(method, []).append(figures)
+    for case, methods in found.items():
+        methods[ROWS] = [by_rows(case, seed["improvement"]) for seed in methods[IN_RUN[0]]]
     return found

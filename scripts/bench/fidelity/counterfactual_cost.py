@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,73 +17,68 @@ from fidelity.tables import table
 from fidelity.training import Case, metered, trained
 
 STEP = "path, step"
+STEPS = 20
 OPTIONS: dict[str, dict[str, Any]] = {
     STEP: {},
     **{name: {"counterfactual": Counterfactual(name)} for name in CURVATURES},
 }
 
 
-def cost(case: Case, repeats: int, nodes: int) -> dict[str, Any]:
-    """Processor seconds ``[repeats]`` of training plainly and with each method, all in turn, and vectors held."""
-    loops: dict[str, Callable[[], Any]] = {"plain": lambda: trained(case)}
-    for name, options in OPTIONS.items():
-        loops[name] = lambda options=options: metered(case, **options)
-    if nodes:
-        loops[REPLAYS] = lambda: replayed(case, nodes)
-    found: dict[str, list[float]] = {name: [] for name in loops}
+def cost(case: Case, method: str, repeats: int, nodes: int) -> dict[str, Any]:
+    """Processor seconds ``[repeats]`` of training plainly and with a method, in turn, and the vectors it holds."""
+    options = OPTIONS.get(method)
+
+    def valued() -> Any:
+        return replayed(case, nodes) if options is None else metered(case, **options)
+
+    loops: dict[str, Callable[[], Any]] = {"plain": lambda: trained(case), "valued": valued}
+    found: dict[str, Any] = {name: [] for name in loops}
     for repeat in range(repeats + 1):
         for name, train in loops.items():
-            if name == REPLAYS and repeat > 1:
-                continue  # so long that once says enough
             began = time.process_time()
             train()
             if repeat:  # the first warms up
                 found[name].append(time.process_time() - began)
-    model, optimizer = case.start()
-    size = sum(p.numel() * p.element_size() for p in model.parameters())
-    held = {}
-    for name, options in OPTIONS.items():
+    if options is not None:
+        model, optimizer = case.start()
+        size = sum(p.numel() * p.element_size() for p in model.parameters())
         meter = InRunShapley(model, optimizer, case.validation, case.materials.contributors, **options)
-        held[name] = meter.footprint.total / size
+        found["vectors"] = meter.footprint.total / size
         meter.close()
-    return {"seconds": found, "vectors": held}
+    return found
 
 
 def costs(run: Runner, amount: Amount) -> str:
     """Costs of training with eight contributors."""
-    run.title = "cost"
-    cases = [
-        Case(setting, "domains" if setting == "text" else "equal", optimizer, rate, min(30, amount.steps[setting]))
-        for setting in amount.scenarios
-        for optimizer, rate in RATES[setting].items()
-        if optimizer in ("SGD", "momentum", "AdamW") and optimizer in amount.optimizers
-    ]
-    cases = [replace(case, batch=BATCH[case.setting]) for case in cases]
-    options = [{"repeats": amount.repeats, "nodes": amount.nodes * (c.setting in amount.replayed)} for c in cases]
+    run.title, rows, memory = "cost", [], []
     names = [*OPTIONS, REPLAYS]
-    rows, memory = [], []
-    for case, found in zip(cases, run(cost, list(zip(cases, options, strict=True))), strict=True):
-        plain = found["seconds"]["plain"]
-        cells = [_ratio(found["seconds"].get(name, []), plain) for name in names]
-        rows.append([case.setting, case.update, f"{1000 * np.median(plain) / case.steps:.1f}", *cells])
-        held = [found["vectors"][name] for name in OPTIONS]
-        memory.append([case.setting, case.update, *(f"{vectors:.0f}" for vectors in held)])
+    for setting, optimizer in product(amount.scenarios, amount.optimizers):
+        if optimizer not in RATES[setting]:
+            continue
+        scenario, steps = "domains" if setting == "text" else "equal", min(STEPS, amount.steps[setting])
+        case = Case(setting, scenario, optimizer, RATES[setting][optimizer], steps, BATCH[setting])
+        tried = names if setting in amount.replayed else names[:-1]
+        repeats = [1 if name == REPLAYS else amount.repeats for name in tried]
+        options = [{"method": n, "repeats": r, "nodes": amount.nodes} for n, r in zip(tried, repeats, strict=True)]
+        found = dict(zip(tried, run(cost, [(case, given) for given in options]), strict=True))
+        plain = np.median([seconds for one in found.values() for seconds in one["plain"]])
+        cells = [_ratio(found[name]) if name in found else "" for name in names]
+        rows.append([setting, case.update, f"{1000 * plain / steps:.1f}", *cells])
+        memory.append([setting, case.update, *(f"{found[name]['vectors']:.0f}" for name in OPTIONS)])
     return (
-        "Training with each method in plain trainings: processor time of the same run with the meter to that of the "
-        f"run without, eight contributors, of {amount.repeats} repetitions in turn the median, and the quartiles. A "
-        "plain training takes no validation gradient; the meter takes one a step or more, on a validation set of 400 "
-        f"rows (digits), 500 (images) and 56 (text). Replays: {FULL.nodes} nodes, and 13 trainings without tangents to "
-        "find where to put them.\n\n"
+        f"Training for {STEPS} steps with each method, in plain trainings: processor time of the run with the meter to "
+        f"that of the same run without, the median of {amount.repeats} repetitions in turn, and the quartiles. Eight "
+        "contributors. A plain training takes no validation gradient; the meter takes one a step or more, on a "
+        "validation set of 400 rows (digits), 500 (images) and 56 (text), beside batches of 64, 64 and 16. Replays: "
+        f"{FULL.nodes} nodes, and 13 trainings without tangents to find where to put them.\n\n"
         + table(["setting", "update", "plain, ms a step", *names], rows)
         + "\n\nWhat the meter holds beside training, in vectors as long as the parameters, by its own account:\n\n"
         + table(["setting", "update", *OPTIONS], memory)
     )
 
 
-def _ratio(mine: list[float], plain: list[float]) -> str:
-    if not mine:
-        return ""
-    ratios = [a / b for a, b in zip(mine, plain, strict=False)]
+def _ratio(found: dict[str, list[float]]) -> str:
+    ratios = [a / b for a, b in zip(found["valued"], found["plain"], strict=True)]
     if len(ratios) == 1:
         return f"{ratios[0]:.1f}"
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
