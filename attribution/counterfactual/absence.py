@@ -62,8 +62,8 @@ class Absence:
 
     @property
     def buffers(self) -> int:
-        """How many vectors of P a contributor it holds: the sketch, and the tangents of parameters and moments."""
-        return int(self.signed is not None) + 3
+        """How many vectors of P a contributor it holds: a sketch or product, tangents of parameters and moments."""
+        return 4
 
     def begin(self, who: Tensor, kept: KeptBatch | None) -> KeptBatch | None:
         """A batch begins: where it is to keep its layers' factors, because scores do or the curvature needs them."""

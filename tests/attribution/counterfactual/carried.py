@@ -89,6 +89,7 @@ def products(
     """What `curvature` gives for the tangents `along` ``[K, P]`` after `batches`, ``[K, P]``."""
     for batch in batches:
         curvature.batch(None, Pass(batch, RandomState.present()))
+    torch.rand(3)  # others draw random numbers between the passes and the step
     rows = sum(len(batch.who) for batch in batches)
     product = curvature.product(space.snapshot(), along, torch.full((space.size,), reach), rows)
     found = torch.cat([product(place, slice(0, place.stop - place.start)) for place in space.places], dim=1)
