@@ -21,6 +21,7 @@ class Curvature(ABC):
     """What is known of the Hessian H of the loss that the coming step descends, from the batches that it is made of."""
 
     needs_factors = False  # of each batch: layers' inputs and output gradients
+    by_fisher = False  # made of gradients' squares: the Hessian of what is descended, also where a loss is climbed
     gradient: Tensor | None = None  # [P] of the product's losses, where they were computed again; before any clipping
 
     @property

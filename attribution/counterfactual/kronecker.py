@@ -60,6 +60,8 @@ class _Basis:
 class Kronecker(Curvature):
     """A ⊗ B of each linear layer, implicitly; `reduction` as in `Counterfactual`."""
 
+    by_fisher = True
+
     needs_factors = True
 
     def __init__(self, space: ParameterSpace, reduction: str, decay: float = DECAY, refresh: int = REFRESH) -> None:

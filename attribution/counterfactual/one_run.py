@@ -109,7 +109,8 @@ class CarriedTangents:
         stacked = self._stacked[:, where]
         gradients = torch.empty_like(stacked)
         torch.sum(slot.gradient, dim=0, out=gradients[0])
-        torch.add(slot.gradient[:-1], self._product(place, slot.span), alpha=factor, out=gradients[1:])
+        turned = -1 if slot.uphill and self.curvature.by_fisher else 1
+        torch.add(slot.gradient[:-1], self._product(place, slot.span), alpha=turned * factor, out=gradients[1:])
         if self.curvature.gradient is not None:
             self._again.compare(factor * self.curvature.gradient[where], slot.gradient[:-1])
         self._steppings[key].move(float(slot.options["lr"]), stacked, gradients, None)
@@ -118,7 +119,8 @@ class CarriedTangents:
         """Note the progress that the divided stretch made; and that the tangents' optimizer is the real one."""
         way = (share.linear[:-1].sum(dim=0)) * share.scale
         progress = (slot.gradient[:-1] @ way).double().cpu().numpy()
-        self._progress += (progress if slot.uphill else -progress) / self._factor
+        if self._factor:  # a gradient that was zeroed made no progress, whatever it had been
+            self._progress += (progress if slot.uphill else -progress) / self._factor
         claimed = self._stacked[0, place.start + slot.span.start : place.start + slot.span.stop]
         missing, moved = float((claimed - slot.end).norm()), float((slot.end - slot.start).norm())
         if not missing <= 8 * epsilon * (float(slot.start.norm()) + float(slot.end.norm())) + 1e4 * epsilon * moved:

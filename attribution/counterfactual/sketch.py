@@ -28,6 +28,8 @@ STRETCH = 1 << 16  # elements at a time: few enough that all of them stay in a c
 class Sketch(Curvature):
     """N Σ_c z_c z_cᵀ, implicitly; `reduction` as in `Counterfactual`."""
 
+    by_fisher = True
+
     def __init__(self, space: ParameterSpace, signed: SignedParts, reduction: str) -> None:
         self._space, self._signed, self._mean = space, signed, reduction == "mean"
 

@@ -279,6 +279,32 @@ def test_a_parameter_that_gets_no_gradient_changes_nothing() -> None:
         assert found.values == pytest.approx(value(data, curvature, "SGD").values, rel=LINEAR[curvature])
 
 
+@pytest.mark.parametrize("curvature", CURVATURES)
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_climbing_the_negative_of_a_loss_is_descending_it(
+    kind: Callable[..., torch.optim.Optimizer], curvature: str
+) -> None:
+    data = as_batches(batches(6, 3))
+    mirrored = [Batch(b.who, lambda model, b=b: -b.losses(model), b.rate) for b in data]
+    found = {}
+    for uphill, given in ((False, data), (True, mirrored)):
+        model = classifier()
+        optimizer = kind(list(model.parameters()), lr=0.03, maximize=uphill)
+        meter = carried(model, optimizer, given, Counterfactual(curvature))
+        found[uphill] = meter.finish().beside["counterfactual"].values
+    assert found[True] == pytest.approx(found[False], rel=1e-9)
+
+
+def test_a_gradient_zeroed_before_the_step_makes_no_progress() -> None:
+    def zero(step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        for parameter in model.parameters() if step == 3 else ():
+            assert parameter.grad is not None
+            parameter.grad.zero_()
+
+    found = value(as_batches(batches(6, 3)), "sketch", "SGD, momentum", before_step=zero)
+    assert np.isfinite(found.values).all()
+
+
 def test_steps_whose_gradients_were_thrown_away_leave_no_trace() -> None:
     data = batches(5, 3)
     for curvature in LINEAR:
