@@ -25,7 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def cost(case: Case, method: str, repeats: int, nodes: int) -> dict[str, Any]:
-    """Processor seconds ``[repeats]`` of training plainly and with a method, in turn, and the vectors it holds."""
+    """Processor seconds ``[repeats]`` of training plainly and with a method, in turn."""
     options = OPTIONS.get(method)
 
     def valued() -> Any:
@@ -39,13 +39,16 @@ def cost(case: Case, method: str, repeats: int, nodes: int) -> dict[str, Any]:
             train()
             if repeat:  # the first warms up
                 found[name].append(time.process_time() - began)
-    if options is not None:
-        model, optimizer = case.start()
-        size = sum(p.numel() * p.element_size() for p in model.parameters())
-        meter = InRunShapley(model, optimizer, case.validation, case.materials.contributors, **options)
-        found["vectors"] = meter.footprint.total / size
-        meter.close()
     return found
+
+
+def held(case: Case, method: str) -> float:
+    """What the meter holds beside training, by its own account, in vectors as long as the parameters."""
+    model, optimizer = case.start()
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    meter = InRunShapley(model, optimizer, case.validation, case.materials.contributors, **OPTIONS[method])
+    meter.close()
+    return meter.footprint.total / size
 
 
 def costs(run: Runner, amount: Amount) -> str:
@@ -64,7 +67,7 @@ def costs(run: Runner, amount: Amount) -> str:
         plain = np.median([seconds for one in found.values() for seconds in one["plain"]])
         cells = [_ratio(found[name]) if name in found else "" for name in names]
         rows.append([setting, case.update, f"{1000 * plain / steps:.1f}", *cells])
-        memory.append([setting, case.update, *(f"{found[name]['vectors']:.0f}" for name in OPTIONS)])
+        memory.append([setting, case.update, *(f"{held(case, name):.0f}" for name in OPTIONS)])
     return (
         f"Training for {STEPS} steps with each method, in plain trainings: processor time of the run with the meter to "
         f"that of the same run without, the median of {amount.repeats} repetitions in turn, and the quartiles. Eight "
