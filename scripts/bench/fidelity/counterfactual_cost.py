@@ -17,7 +17,7 @@ from fidelity.tables import table
 from fidelity.training import Case, metered, trained
 
 STEP = "path, step"
-STEPS = 20
+STEPS = {"digits": 20, "images": 20, "text": 10}
 OPTIONS: dict[str, dict[str, Any]] = {
     STEP: {},
     **{name: {"counterfactual": Counterfactual(name)} for name in CURVATURES},
@@ -55,13 +55,14 @@ def costs(run: Runner, amount: Amount) -> str:
     """Costs of training with eight contributors."""
     run.title, rows, memory = "cost", [], []
     names = [*OPTIONS, REPLAYS]
+    much = ", ".join(f"{s} {STEPS[s]} steps, {amount.repeats[s]} times" for s in amount.scenarios)
     for setting, optimizer in product(amount.scenarios, amount.optimizers):
         if optimizer not in RATES[setting]:
             continue
-        scenario, steps = "domains" if setting == "text" else "equal", min(STEPS, amount.steps[setting])
+        scenario, steps = "domains" if setting == "text" else "equal", min(STEPS[setting], amount.steps[setting])
         case = Case(setting, scenario, optimizer, RATES[setting][optimizer], steps, BATCH[setting])
         tried = names if setting in amount.replayed else names[:-1]
-        repeats = [1 if name == REPLAYS else amount.repeats for name in tried]
+        repeats = [1 if name == REPLAYS else amount.repeats[setting] for name in tried]
         options = [{"method": n, "repeats": r, "nodes": amount.nodes} for n, r in zip(tried, repeats, strict=True)]
         found = dict(zip(tried, run(cost, [(case, given) for given in options]), strict=True))
         plain = np.median([seconds for one in found.values() for seconds in one["plain"]])
@@ -69,9 +70,9 @@ def costs(run: Runner, amount: Amount) -> str:
         rows.append([setting, case.update, f"{1000 * plain / steps:.1f}", *cells])
         memory.append([setting, case.update, *(f"{held(case, name):.0f}" for name in OPTIONS)])
     return (
-        f"Training for {STEPS} steps with each method, in plain trainings: processor time of the run with the meter to "
-        f"that of the same run without, the median of {amount.repeats} repetitions in turn, and the quartiles. Eight "
-        "contributors. A plain training takes no validation gradient; the meter takes one a step or more, on a "
+        f"Training with each method ({much}), in plain trainings: processor time of the run with the meter to that of "
+        "the same run without, in turn, the median of the repetitions, and the quartiles. Eight contributors. A plain "
+        "training takes no validation gradient; the meter takes one a step or more, on a "
         "validation set of 400 rows (digits), 500 (images) and 56 (text), beside batches of 64, 64 and 16. Replays: "
         f"{FULL.nodes} nodes, and 13 trainings without tangents to find where to put them.\n\n"
         + table(["setting", "update", "plain, ms a step", *names], rows)
