@@ -13,10 +13,11 @@ reach differs by element; D ≈ s · u vᵀ over the weight's rows and columns, 
 
     √D (A ⊗ B) √D ≈ s · (√V A √V) ⊗ (√U B √U)
 
-a Kronecker product, in whose eigenvectors the division is by 1 + s · μ. Under SGD that is no approximation; under Adam
-stability is sure where no element's reach is more than twice its fit (one mean reach for all would be that of the
-elements that get no gradients, thousands of times too large). Between the weights of different layers, and where a
-parameter is not that of a linear layer used once, there is no curvature.
+a Kronecker product, in whose eigenvectors the division is by 1 + s · μ. Under SGD that is no approximation. Under Adam
+an element whose reach is more than twice its fit would make the step unstable: its product is shortened in proportion,
+so that no eigenvalue of the step is beyond 2 (one mean reach for all would be that of the elements that get no
+gradients, thousands of times too large). Between the weights of different layers, and where a parameter is not that of
+a linear layer used once, there is no curvature.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ class _Layer:
         self._steps, self._age = 0, 0
         self._weight = 0.0  # of the batches in the averages
         self._bases: tuple[_Basis, _Basis] | None = None
+        self._fitted: Tensor | None = None  # [o, i], the reach's fit u vᵀ by rows and columns, its level aside
 
     def update(self, moments: Moments, scale: float, decay: float) -> None:
         """A step's moments, its gradients times `scale` being those of a row."""
@@ -132,12 +134,15 @@ class _Layer:
         if self._bases is None or self._steps <= refresh or self._age >= refresh:
             rows, columns = ((logarithms - level).mean(dim=axis).div(2).exp() for axis in (1, 0))  # √u, √v
             self._bases, self._age = (_Basis.of(self._outputs, rows), _Basis.of(self._inputs, columns)), 0
+            self._fitted = (rows**2).outer(columns**2)
         self._age += 1
         left, right = self._bases
         eigenvalues = left.variances(self._outputs).outer(right.variances(self._inputs)) / self._weight**2
         along = left.out.t() @ self._matrices(tangents) @ right.out
         along *= eigenvalues / (1 + level.exp() * eigenvalues)
-        self._write(left.out @ along @ right.out.t(), into)
+        assert self._fitted is not None
+        short = (level.exp() * self._fitted * 2 / logarithms.exp()).clamp(max=1.0)
+        self._write(short * (left.out @ along @ right.out.t()), into)
 
     def _matrices(self, flat: Tensor) -> Tensor:
         """The layer's part of ``[K, P]``, ``[K, o, i]``, the bias as the last column."""

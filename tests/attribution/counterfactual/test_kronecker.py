@@ -139,6 +139,17 @@ def test_tangents_never_grow_by_curvature_at_any_learning_rate(rate: float) -> N
     assert -1e-6 <= float(kept_part.min()) <= float(kept_part.max()) <= 1 + 1e-6
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_reach_that_no_product_fits_makes_no_step_unstable(seed: int) -> None:
+    torch.manual_seed(seed)
+    layer, x = nn.Linear(4, 3), 10 * torch.randn(6, 4)
+    space = space_of(layer)
+    given = kept(layer, space, x, squares(torch.randn(6, 3), 6))
+    reach = torch.exp(4 * torch.randn(space.size))
+    changed = product(Kronecker(space, "mean"), space, [given], torch.eye(space.size), reach) * reach
+    assert float(torch.linalg.eigvals(changed).abs().max()) <= 2 + 1e-6
+
+
 def test_factors_are_averaged_over_steps() -> None:
     layer = nn.Linear(4, 1, bias=False)
     space = space_of(layer)
