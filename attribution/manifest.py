@@ -20,6 +20,7 @@ from attribution.record import MANIFEST_KEYS
 METER_KEYS = frozenset(
     {
         "began_at",
+        "counterfactual",
         "ended_at",
         "method",
         "optimizer",

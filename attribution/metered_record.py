@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from attribution.counterfactual.absence import NAME, Absence
 from attribution.manifest import versions
@@ -12,6 +15,8 @@ from attribution.record import Floats, RunRecord, Steps
 from attribution.row_scores import RowScores
 from attribution.valuation import Valuation
 from attribution.valued_steps import ValuedSteps
+
+BEYOND = 10  # so many times the improvement and the largest step value no value of absence is to be trusted
 
 
 def record_of(
@@ -41,6 +46,8 @@ def record_of(
         "versions": versions(),
         **details,
     }
+    if absence is not None and absence.tangents.stopped is not None:
+        said["counterfactual"] = {"stopped": absence.tangents.stopped}
     if method.name == "exact":
         said["method"] |= {"permutations": method.permutations, "seed": method.seed}
     path = scores.close()
@@ -65,9 +72,17 @@ def record_of(
 def _beside(steps: ValuedSteps, absence: Absence | None, improvement: Floats) -> dict[str, Valuation]:
     """Valuations beside the record's own."""
     found = {_name(window.every): window.valuation(improvement) for window in steps.windows[1:]}
-    if absence is not None:
+    if absence is not None and absence.tangents.stopped is None:
         stepwise = next(window for window in steps.windows if window.direct).valuation(improvement)
         found[NAME] = absence.valuation(improvement, stepwise.house, stepwise.nodes)
+        largest, least = np.abs(found[NAME].values).max(initial=0), np.abs(stepwise.values).max(initial=0)
+        if largest > BEYOND * (least + np.abs(improvement).max(initial=0)):
+            warnings.warn(
+                f"a counterfactual value is {largest:.2g} nats, of an improvement of {np.abs(improvement).max():.2g}: "
+                "tangents grew without bound; do not pay by them, try another curvature or a lower learning rate",
+                RuntimeWarning,
+                stacklevel=4,
+            )
     return found
 
 

@@ -184,8 +184,9 @@ class ValuedSteps:
         summed = [d for d in (self.displacements, *(window.displacements for window in self.windows)) if d is not None]
         gradients = None if average is None else average.gradients
         credited = torch.empty_like(gradients) if gradients is not None and self._scores.pending else None
-        if self.carried is not None:
-            self.carried.begin(start, int(self.rows.sum()), self._gradient.rounding, self._gradient.factor)
+        carried = self.carried if self.carried is not None and self.carried.stopped is None else None
+        if carried is not None:
+            carried.begin(start, int(self.rows.sum()), self._gradient.rounding, self._gradient.factor)
         parts = self.divider.divide(
             self.count,
             start,
@@ -193,10 +194,10 @@ class ValuedSteps:
             gradients=gradients,
             displacements=summed,
             credited=credited,
-            carried=self.carried,
+            carried=carried,
         )
-        if self.carried is not None and gradients is not None:
-            self.carried.value(gradients, parts[:-1])
+        if carried is not None and gradients is not None:
+            carried.value(self.count, gradients, parts[:-1])
         whole: Floats = parts.sum(axis=0)
         if credited is not None:
             with self._space.at(start):  # where the rows' gradients were computed

@@ -79,6 +79,8 @@ class Absence:
                 "what each row adds to the batch's loss, [rows], from the model"
             )
         began, self._began = self._began, None
+        if self.tangents.stopped is not None:
+            return
         given = None if losses is None or began is None else Pass(Batch(who, losses), began)
         self.tangents.curvature.batch(kept, given)
 

@@ -18,6 +18,7 @@ A contributor without gradients has J_c = 0 and ν_c = 0. All is linear in gradi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ class CarriedTangents:
         self.curvature = curvature
         self.values: Floats = np.zeros((contributors, tasks))
         self.shared: Floats = np.zeros(tasks)  # of the values' sum, what progress divided
+        self.stopped: str | None = None  # why the tangents are carried no further, where they are not
         self._optimizer, self._space, self._rule = optimizer, space, STEPPINGS[kind]
         self._stacked = space.zeros(1 + contributors)  # the parameters and their tangents
         self._steppings: dict[tuple[str, int], Stepping] = {}
@@ -126,8 +128,8 @@ class CarriedTangents:
         if not missing <= 8 * epsilon * (float(slot.start.norm()) + float(slot.end.norm())) + 1e4 * epsilon * moved:
             raise ReconciliationError(place.name, step, missing / max(moved, 1e-300))
 
-    def value(self, gradients: Tensor, parts: Floats) -> None:
-        """Value the step whose stretches have all been moved.
+    def value(self, step: int, gradients: Tensor, parts: Floats) -> None:
+        """Value the step whose stretches have all been moved; no further one if tangents are not finite any more.
 
         `gradients` ``[tasks, P]`` are the objective's, averaged along the step, and `parts` ``[contributors, tasks]``
         what each contributor's own displacement came to. Raises `BatchError` where losses computed again were others.
@@ -148,6 +150,14 @@ class CarriedTangents:
         self.shared = self.shared + rest * share.sum()
         self.curvature.forget()
         self._product = None
+        if not np.isfinite(self.values).all():
+            self.stopped = f"the tangents were not finite at step {step}"
+            warnings.warn(
+                f"{self.stopped}: the record will have no counterfactual values; another curvature, or a lower "
+                "learning rate, may have",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _grouped(self) -> list[tuple[Place, dict[str, Any]]]:
         pairs = [(self._space.place(p), group) for group in self._optimizer.param_groups for p in group["params"]]

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from attribution import Counterfactual, InRunShapley, Valuation, replay
 from attribution.counterfactual.game import Batch
+from attribution.counterfactual.sketch import Sketch
 from attribution.counterfactual.weighted_training import WeightedTraining
 from attribution.errors import AttributionError, OptionError, UnsupportedOptimizerError
 from tests.attribution.counterfactual.carried import as_batch, carried, tangents
@@ -303,6 +304,38 @@ def test_a_gradient_zeroed_before_the_step_makes_no_progress() -> None:
 
     found = value(as_batches(batches(6, 3)), "sketch", "SGD, momentum", before_step=zero)
     assert np.isfinite(found.values).all()
+
+
+def blown_up(monkeypatch: pytest.MonkeyPatch, by: float) -> None:
+    """Let the curvature of every step be `by` times too strong, and of the wrong sign."""
+    product = Sketch.product
+
+    def wrong(self: Sketch, *arguments: Any) -> Callable[..., Tensor]:
+        right = product(self, *arguments)
+        return lambda place, span: -by * right(place, span)
+
+    monkeypatch.setattr(Sketch, "product", wrong)
+
+
+def test_tangents_that_overflow_cost_the_run_nothing_but_its_counterfactual_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blown_up(monkeypatch, 1e200)
+    model = classifier()
+    with pytest.warns(RuntimeWarning, match="not finite at step"):
+        meter = carried(model, OPTIMIZERS["SGD"](list(model.parameters())), as_batches(batches(6, 3)), True)
+    record = meter.finish()
+    assert not record.beside
+    assert "not finite" in record.manifest["counterfactual"]["stopped"]
+    other = classifier()
+    plain = carried(other, OPTIMIZERS["SGD"](list(other.parameters())), as_batches(batches(6, 3)), False).finish()
+    assert record.values == pytest.approx(plain.values, rel=1e-9)
+
+
+def test_values_that_dwarf_the_improvement_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    blown_up(monkeypatch, 1e3)
+    with pytest.warns(RuntimeWarning, match="do not pay by them"):
+        value(as_batches(batches(6, 3)), "sketch", "SGD")
 
 
 def test_steps_whose_gradients_were_thrown_away_leave_no_trace() -> None:
