@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from attribution import Counterfactual, InRunShapley
+from attribution import Counterfactual, InRunShapley, Valuation
 from attribution.counterfactual.again import Pass, RandomState
 from attribution.counterfactual.curvature import Curvature
 from attribution.counterfactual.game import Batch, Losses
 from attribution.parameters import ParameterSpace
-from tests.attribution.counterfactual.weighted import NAMES, row_losses
-from tests.attribution.runs import objective
+from tests.attribution.counterfactual.weighted import NAMES, OPTIMIZERS, row_losses
+from tests.attribution.runs import classifier, objective
+
+CURVATURES = ["sketch", "kronecker", "companions", "exact"]
+LINEAR = {"kronecker": 1e-9, "companions": 1e-5, "exact": 1e-9}  # to what they are linear in the gradients, relative
 
 Loop = Callable[[int, nn.Module, torch.optim.Optimizer], None]
 
@@ -100,3 +103,20 @@ def products(
 def as_batch(inputs: Tensor, targets: Tensor, who: Tensor, rate: float | None = None) -> Batch:
     """A batch of the mean cross-entropy."""
     return Batch(who, row_losses(inputs, targets), rate)
+
+
+def value(
+    data: Sequence[Batch],
+    curvature: str = "exact",
+    optimizer: str = "AdamW",
+    *,
+    model: nn.Module | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Valuation:
+    """Counterfactual values of a run on `data`, a step a batch."""
+    model = model or classifier()
+    meter = carried(
+        model, OPTIMIZERS[optimizer](list(model.parameters())), data, Counterfactual(curvature, seed=seed), **options
+    )
+    return meter.finish().beside["counterfactual"]
