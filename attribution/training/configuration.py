@@ -108,4 +108,5 @@ class TrainingConfiguration(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
-            raise ConfigurationError(f"{name + ': ' if name else ''}{first['msg']}") from error
+            message = first["msg"].removeprefix("Value error, ")
+            raise ConfigurationError(f"{name + ': ' if name else ''}{message}") from error
