@@ -16,7 +16,7 @@ from attribution.record import Valuation as MeasuredValuation
 from ledger.errors import OtherValuationError
 from ledger.valuation_entry import Exact, Stated, TaskWorth
 from ledger.valuation_names import own_name
-from ledger.valuing import dot, improvement_of, piconats, value_lazily, weights_of
+from ledger.valuing import dot, improvement_of, piconats, task_worths, value_lazily, weights_of
 
 
 class OtherWorth(Stated):
@@ -68,26 +68,14 @@ def values_beside(run: RunRecord, name: str) -> OtherValues:
         task_values = [total + one for total, one in zip(task_values, part.task_values, strict=True)]
     improvement, house = improvement_of(run), [Fraction(float(one)) for one in found.house]
     fingerprints, method = _fingerprints(run), found.details.get("method")
-    tasks = []
-    for k, task in enumerate(run.tasks):
-        whole, houses = piconats(improvement[k]), piconats(house[k])
-        tasks.append(
-            TaskWorth(
-                task=task,
-                weight=repr(float(run.weights[k])),
-                fingerprint=fingerprints.get(task),
-                improvement=whole,
-                house=houses,
-                gap=whole - task_values[k] - houses,
-            )
-        )
+    tasks = task_worths(run, fingerprints, improvement, house, task_values)
     whole, houses = piconats(dot(weights, improvement)), piconats(dot(weights, house))
     summary = OtherSummary(
         run=run.identity,
         name=name,
         own=own_name(run.details),
         record=run.identity,
-        method=str(method["name"]) if isinstance(method, dict) and "name" in method else None,
+        method=method if isinstance(method, str) else None,
         tasks=tasks,
         improvement=whole,
         house=houses,

@@ -64,19 +64,7 @@ def value_lazily(session: Session, record: RunRecord) -> Valued:
     for part in _contributors(record, data):
         value += part.value
         task_values = [total + one for total, one in zip(task_values, part.task_values, strict=True)]
-    tasks = []
-    for k, task in enumerate(record.tasks):
-        whole, houses = piconats(improvement[k]), piconats(house[k])
-        tasks.append(
-            TaskWorth(
-                task=task,
-                weight=repr(float(record.weights[k])),
-                fingerprint=fingerprints.get(task),
-                improvement=whole,
-                house=houses,
-                gap=whole - task_values[k] - houses,
-            )
-        )
+    tasks = task_worths(record, fingerprints, improvement, house, task_values)
     whole, houses = piconats(dot(weights, improvement)), piconats(dot(weights, house))
     summary = Summary(
         run=run,
@@ -93,6 +81,30 @@ def value_lazily(session: Session, record: RunRecord) -> Valued:
         gap=whole - value - houses,
     )
     return Valued(summary, record, data)
+
+
+def task_worths(
+    record: RunRecord,
+    fingerprints: Mapping[str, str],
+    improvement: Sequence[Fraction],
+    house: Sequence[Fraction],
+    task_values: Sequence[int],
+) -> list[TaskWorth]:
+    """What each task's figures come to, in 1e-12 nat; the gap takes the rest, rounding included."""
+    found = []
+    for k, task in enumerate(record.tasks):
+        whole, houses = piconats(improvement[k]), piconats(house[k])
+        found.append(
+            TaskWorth(
+                task=task,
+                weight=repr(float(record.weights[k])),
+                fingerprint=fingerprints.get(task),
+                improvement=whole,
+                house=houses,
+                gap=whole - task_values[k] - houses,
+            )
+        )
+    return found
 
 
 def _contributors(record: RunRecord, data: Mapping[str, Sequence[str]]) -> Iterator[ContributorWorth]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from fidelity.counterfactual_cost import costs
 from fidelity.counterfactual_halves import leaving_one_out, random_halves
 from fidelity.counterfactual_truth import courts, truths
 from fidelity.runner import Runner
+from fidelity.tables import publish
 
 
 def main() -> None:
@@ -51,12 +51,8 @@ def main() -> None:
     finally:
         run.close()
     print(f"{run.seconds:.0f} s of work", file=sys.stderr)
-    where = f"Python {platform.python_version()}, torch {torch.__version__}, {options.workers} processes of one thread."
-    content = "\n".join([*(f"### {title}\n\n{text}\n" for title, text in sections.items()), where]) + "\n"
-    if options.output is None:
-        print(content)
-    else:
-        options.output.write_text(content)
+    titled = [f"### {title}\n\n{text}\n" for title, text in sections.items()]
+    publish(titled, f"{options.workers} processes of one thread", options.output)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import torch
 from fidelity import absence, appeal, gaps, mislabels, step_games
 from fidelity.runner import Runner
 from fidelity.sizes import FULL, QUICK
+from fidelity.tables import publish
 
 PARTS = {
     "gaps": ("What is not attributed", gaps.report),
@@ -53,12 +53,7 @@ def main() -> None:
             sections.append(f"## {title}\n\n{text}\n")
     finally:
         run.close()
-    where = f"Python {platform.python_version()}, torch {torch.__version__}, {options.workers} processes of one thread."
-    content = "\n".join([*sections, where]) + "\n"
-    if options.output is None:
-        print(content)
-    else:
-        options.output.write_text(content)
+    publish(sections, f"{options.workers} processes of one thread", options.output)
 
 
 if __name__ == "__main__":

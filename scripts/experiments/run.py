@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +21,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))  # shares th
 
 import torch
 from fidelity.runner import Runner
+from fidelity.tables import publish
 
 NAMES = ("curate", "timeline", "trace", "royalty", "explain", "select", "unlearn", "poison", "predict", "finetune")
 
@@ -58,12 +58,7 @@ def main() -> None:
             sections.append(f"## {study.TITLE}\n\n{found.text}\n\n{seconds:.0f} s of work.\n")
     finally:
         run.close()
-    where = f"Size {size}. Python {platform.python_version()}, torch {torch.__version__}, one thread a process."
-    content = "\n".join([*sections, where]) + "\n"
-    if options.output is None:
-        print(content)
-    else:
-        options.output.write_text(content)
+    publish(sections, f"size {size}, one thread a process", options.output)
 
 
 if __name__ == "__main__":

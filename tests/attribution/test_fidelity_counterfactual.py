@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
+from tests.attribution.quick_bench import BENCH, quick
+
 TITLES = [
     "Random halves",
     "Leaving one out",
@@ -30,15 +26,7 @@ def _bench(monkeypatch) -> None:
 
 
 def test_the_bench_fills_every_table_at_its_smallest_size(tmp_path) -> None:
-    done = subprocess.run(
-        [sys.executable, BENCH / "counterfactual.py", "--quick", "--workers", "1", "--output", tmp_path / "tables.md"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = (tmp_path / "tables.md").read_text().splitlines()
+    lines = quick("counterfactual.py", tmp_path)
     assert [line[4:] for line in lines if line.startswith("### ")] == TITLES
     rows = [line for line in lines if line.startswith("| digits")]
     assert len(rows) == 13  # each table of cases has its one case

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -31,3 +34,13 @@ def spread(values: npt.ArrayLike, digits: int = 2) -> str:
     if len(found) < 2:
         return f"{found.mean():.{digits}f}"
     return f"{found.mean():.{digits}f} ± {found.std(ddof=1):.{digits}f}"
+
+
+def publish(sections: Sequence[str], how: str, output: Path | None) -> None:
+    """Print the sections, or write them to the file `output`; `how` says how they were made, beside the versions."""
+    where = f"Python {platform.python_version()}, torch {torch.__version__}, {how}."
+    content = "\n".join([*sections, where]) + "\n"
+    if output is None:
+        print(content)
+    else:
+        output.write_text(content)

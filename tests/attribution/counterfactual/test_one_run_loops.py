@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -109,7 +108,7 @@ def test_a_gradient_zeroed_before_the_step_makes_no_progress() -> None:
             parameter.grad.zero_()
 
     found = value(as_batches(batches(6, 3)), "sketch", "SGD, momentum", before_step=zero)
-    assert np.isfinite(found.values).all()
+    assert abs(found.gap).max() < 1e-5 * found.values.sum()  # what progress shares is still shared
 
 
 def blown_up(monkeypatch: pytest.MonkeyPatch, by: float) -> None:
