@@ -118,6 +118,17 @@ def test_under_any_option_the_training_is_the_plain_one_and_the_record_that_of_w
     np.testing.assert_array_equal(record.steps.rows, expected.steps.rows)
 
 
+def test_a_callback_values_absence_too(tmp_path: Path) -> None:
+    callback = MeterCallback(objective("classifier"), counterfactual=True)
+    chosen, table = arguments(tmp_path, gradient_accumulation_steps=2), data("classifier")
+    Trainer(classifier(), chosen, padding("classifier"), train_dataset=table, callbacks=[callback]).train()
+    record = callback.record
+    assert record is not None
+    values = record.beside["counterfactual"].values
+    assert values.sum() == pytest.approx(record.values.sum(), rel=1e-9)
+    assert not np.allclose(values, record.values)
+
+
 def test_every_hook_is_taken_off_when_the_training_is_over(tmp_path: Path) -> None:
     model, callback, trainer = metered("language model", tmp_path)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
