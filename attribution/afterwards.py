@@ -55,7 +55,6 @@ def value_afterwards(
     displacements.check_end(end.cpu())
     evaluator, start = Evaluator(model, space, objective), displacements.start.to(space.device)
     evaluator.frozen_too = True
-    way = end - start
 
     def evaluate(flat: Tensor) -> Evaluation:
         found = evaluator.at(flat)
@@ -66,7 +65,7 @@ def value_afterwards(
 
     before, after = evaluate(start), evaluate(end)
     budget = GapBudget(tolerance, len(evaluator.tasks), torch.finfo(space.dtype).eps)
-    path = StraightPath(before, after, way, lambda s: evaluate(start + s * way))
+    path = StraightPath(before, after, start, end, evaluate)
     average = path.adaptive(budget.allowance(before.losses, after.losses), DEEPEST_BISECTION)
     gradients = average.gradients.cpu().double()
     values = -np.array([(gradients @ part.double()).tolist() for part in displacements.parts])

@@ -208,7 +208,7 @@ class InRunShapley:
             self._steps.skip()
         self._scores.add(kept)
         if self._absence is not None:
-            refuse_float16(self._gradient.rounding)
+            refuse_float16(self._gradient.rounding.unit)
             self._absence.batch(indices, factors, losses)
         self._steps.metered(indices)
 

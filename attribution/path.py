@@ -39,15 +39,6 @@ def lobatto(nodes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 @dataclass(frozen=True)
-class Node:
-    """One place on the path, with the slope of each task's loss along the path there."""
-
-    s: float
-    evaluation: Evaluation
-    slopes: Floats  # [tasks], dℓ/ds
-
-
-@dataclass(frozen=True)
 class Allowance:
     """The gap that a step may leave, ``[tasks]`` in nats: from `least`, not above 0, to `most`, not below."""
 
@@ -72,25 +63,29 @@ class PathAverage:
 
 
 class StraightPath:
-    """The straight path of one step, from `start` to `end`, along which gradients are averaged.
+    """The straight path of one step, from `start` to `end` ``[P]``, along which gradients are averaged.
 
-    `evaluate(s)` gives the evaluation at ``θ + sΔ`` for s between 0 and 1; `displacement` is Δ ``[P]``.
+    `before` and `after` are the evaluations there; `evaluate` gives those at parameters ``[P]`` between.
     """
 
     def __init__(
-        self, start: Evaluation, end: Evaluation, displacement: Tensor, evaluate: Callable[[float], Evaluation]
+        self,
+        before: Evaluation,
+        after: Evaluation,
+        start: Tensor,
+        end: Tensor,
+        evaluate: Callable[[Tensor], Evaluation],
     ) -> None:
-        self._displacement, self._evaluate = displacement, evaluate
-        self._known: dict[float, Node] = {}
-        self._known[0.0], self._known[1.0] = self._node(0.0, start), self._node(1.0, end)
+        self._start, self._end, self._evaluate = start, end, evaluate
+        self._known = {0.0: before, 1.0: after}
 
     def start_only(self) -> PathAverage:
         """The gradient at the start alone: the first-order method."""
-        return PathAverage(self._known[0.0].evaluation.gradients, 1)
+        return PathAverage(self._known[0.0].gradients, 1)
 
     def fixed(self, nodes: int) -> PathAverage:
         """The average by the rule with exactly `nodes` nodes."""
-        return PathAverage(self._weighted(self._rule(nodes, 0.0, 1.0)), nodes)
+        return PathAverage(self._weighted(nodes, 0.0, 1.0), nodes)
 
     def adaptive(self, allowance: Allowance, bisections: int = DEEPEST_BISECTION) -> PathAverage:
         """The average by the cheapest rule of 2, 3 or 5 nodes whose gap is within `allowance`.
@@ -98,40 +93,34 @@ class StraightPath:
         Where five nodes are not enough the path is halved, at most `bisections` times, each half with its
         part of the allowance. What is still missed then stays in the step's gap.
         """
-        gradients = self._segment(0.0, 1.0, allowance, bisections)
+        gradients = self._segment(0.0, 1.0, self._end - self._start, allowance, bisections)
         return PathAverage(gradients, len(self._known))
 
-    def _segment(self, low: float, high: float, allowance: Allowance, bisections: int) -> Tensor:
-        fall = self._at(low).evaluation.losses - self._at(high).evaluation.losses
+    def _segment(self, low: float, high: float, displacement: Tensor, allowance: Allowance, bisections: int) -> Tensor:
+        fall = self._at(low).losses - self._at(high).losses
         for nodes in (2, 3, 5):
-            rule = self._rule(nodes, low, high)
-            gap = fall + sum(weight * node.slopes for node, weight in rule)
+            average = self._weighted(nodes, low, high)
+            gap = fall + torch.mv(average, displacement).double().cpu().numpy()
             if allowance.holds(gap) or (nodes == 5 and bisections == 0):
-                return self._weighted(rule)
+                return average
         middle = (low + high) / 2
-        left = self._segment(low, middle, allowance.half(), bisections - 1)
-        return left.add_(self._segment(middle, high, allowance.half(), bisections - 1))
+        left = self._segment(low, middle, displacement, allowance.half(), bisections - 1)
+        return left.add_(self._segment(middle, high, displacement, allowance.half(), bisections - 1))
 
-    def _rule(self, nodes: int, low: float, high: float) -> list[tuple[Node, float]]:
+    def _weighted(self, nodes: int, low: float, high: float) -> Tensor:
+        """The integral of the gradients from `low` to `high`, ``[tasks, P]``."""
         length = high - low
         places, weights = lobatto(nodes)
-        return [(self._at(low + length * x), length * w) for x, w in zip(places, weights, strict=True)]
-
-    def _at(self, s: float) -> Node:
-        if s not in self._known:
-            self._known[s] = self._node(s, self._evaluate(s))
-        return self._known[s]
-
-    def _node(self, s: float, evaluation: Evaluation) -> Node:
-        slopes = torch.mv(evaluation.gradients, self._displacement).double().cpu().numpy()
-        return Node(s, evaluation, slopes)
-
-    @staticmethod
-    def _weighted(rule: list[tuple[Node, float]]) -> Tensor:
-        average = torch.zeros_like(rule[0][0].evaluation.gradients)
-        for node, weight in rule:
-            average.add_(node.evaluation.gradients, alpha=weight)
+        terms = [(self._at(low + length * x).gradients, length * w) for x, w in zip(places, weights, strict=True)]
+        average = terms[0][0] * terms[0][1]
+        for gradients, weight in terms[1:]:
+            average.add_(gradients, alpha=weight)
         return average
+
+    def _at(self, s: float) -> Evaluation:
+        if s not in self._known:
+            self._known[s] = self._evaluate(torch.lerp(self._start, self._end, s))
+        return self._known[s]
 
 
 class GapBudget:

@@ -10,13 +10,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from attribution.errors import RecordError, UnscoredRowsError
+from attribution.ghost.checks import CHECK_SHARE
 from attribution.ghost.factors import KeptBatch
 from attribution.ghost.gradients import DividedGradient
 from attribution.record import Floats
 from attribution.scores import ScoreWriter
+from attribution.step import Credited
+
+WORTH_SPARING = 1 / 8  # of the rows
 
 _temporary: list[tempfile.TemporaryDirectory[str]] = []  # gone when the program ends
 
@@ -60,40 +65,64 @@ class RowScores:
         self._pending.clear()
         self._passed_over = False
 
+    def may_spare(self, step: int) -> bool:
+        """Whether `step` may leave out a row a contributor: what its part of the gradient comes to less its other rows.
+
+        Not where other rows or edits are in that part. From time to time all rows are computed, so that they prove
+        to be all that there is: in small models always.
+        """
+        checks = self._gradient.checks
+        return checks.in_turn and step % CHECK_SHARE != 0 and not self._passed_over and not self._gradient.edited
+
     @property
     def pending(self) -> bool:
         """Whether any batch waits for its step."""
         return bool(self._pending)
 
-    def score(self, step: int, credited: Tensor, values: Floats | None) -> Floats:
+    def score(self, step: int, credited: Credited, values: Floats | None) -> Floats:
         """Score the batches since the last step; each contributor's sum, float64 ``[contributors, tasks]``, nats.
 
-        `credited` ``[tasks, P]`` is the objective's gradient with respect to the training gradient that the optimizer
-        used, `values` ``[contributors, tasks]`` what the step came to, unless that is the sum of the scores. The model
+        `values` ``[contributors, tasks]`` is what the step came to, unless that is the sum of the scores. The model
         stands where the step began. Raises `UnscoredRowsError` if the rows do not sum to what the whole gradient
         comes to.
         """
         pending, self._pending = self._pending, []
+        whole = None if self._passed_over else self._gradient.times(credited.gradients)
+        directions = self._gradient.scaled(credited.gradients).neg_()
+        spared = _spared(pending) if credited.parts is not None else []
+        wanted = [torch.ones(len(batch.who), dtype=torch.bool) for batch in pending]
+        for number, row in spared:
+            wanted[number][row] = False
+        scores = [
+            batch.scores(directions, rows if spared else None).numpy()
+            for batch, rows in zip(pending, wanted, strict=True)
+        ]
         found = np.zeros((len(self._contributors), len(self._tasks)))
-        whole = None if self._passed_over else self._gradient.times(credited)
-        directions = self._gradient.scaled(credited).neg_()
-        rows, size = np.zeros(len(self._tasks)), np.zeros(len(self._tasks))
-        for batch in pending:
-            scores = batch.scores(directions).numpy()
-            np.add.at(found, batch.who.numpy(), scores)
-            rows, size = rows + scores.sum(axis=0), size + np.abs(scores).sum(axis=0)
+        for batch, table in zip(pending, scores, strict=True):
+            np.add.at(found, batch.who.numpy(), table)
+        for number, row in spared:
+            assert credited.parts is not None
+            contributor = int(pending[number].who[row])
+            whole_part = -credited.parts[contributor].numpy()
+            scores[number][row], found[contributor] = whole_part - found[contributor], whole_part
+        for batch, table in zip(pending, scores, strict=True):
             if batch.samples is not None:
-                self._write(step, batch, scores)
+                self._write(step, batch, table)
         if whole is not None:
-            unit = self._gradient.rounding
-            unit = 1e4 * unit if unit == self._gradient.epsilon else 4 * unit  # autocast's is coarse enough by itself
-            wrong = np.abs(rows + whole) > unit * size + 1e-300
-            if wrong.any():
-                task = int(wrong.argmax())
-                raise UnscoredRowsError(self._tasks[task], step, float(rows[task]), float(-whole[task]))
+            self._check(step, whole, scores)
         if values is not None and not self._passed_over:
             self.difference = self.difference + values - found
         return found
+
+    def _check(self, step: int, whole: Floats, scores: list[Floats]) -> None:
+        rows = np.sum([table.sum(axis=0) for table in scores], axis=0)
+        size = np.sum([np.abs(table).sum(axis=0) for table in scores], axis=0)
+        unit = self._gradient.rounding.unit
+        unit = 1e4 * unit if unit == self._gradient.epsilon else 4 * unit  # autocast's is coarse enough by itself
+        wrong = np.abs(rows + whole) > unit * size + 1e-300
+        if wrong.any():
+            task = int(wrong.argmax())
+            raise UnscoredRowsError(self._tasks[task], step, float(rows[task]), float(-whole[task]))
 
     def _write(self, step: int, batch: KeptBatch, scores: Floats) -> None:
         assert batch.samples is not None
@@ -112,3 +141,14 @@ class RowScores:
         """Finish the file of samples' scores, if there is one."""
         self.forget()
         return None if self._writer is None else self._writer.close()
+
+
+def _spared(pending: list[KeptBatch]) -> list[tuple[int, int]]:
+    """One row a contributor, as its batch and its place there: the largest; none where that spares next to nothing."""
+    largest: dict[int, tuple[float, int, int]] = {}
+    for number, batch in enumerate(pending):
+        for row, (contributor, size) in enumerate(zip(batch.who.tolist(), batch.sizes().tolist(), strict=True)):
+            if contributor not in largest or size > largest[contributor][0]:
+                largest[contributor] = size, number, row
+    few = len(largest) < WORTH_SPARING * sum(len(batch.who) for batch in pending)
+    return [] if few else [(number, row) for _, number, row in largest.values()]

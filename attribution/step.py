@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,8 +18,16 @@ from attribution.parameters import ParameterSpace, Place
 from attribution.record import Floats
 from attribution.updates import Share, Slot, rule_for
 
-STRETCH = 1 << 16  # elements divided at a time: few enough that all parts of them stay in a core's cache
+STRETCH = 1 << 17  # elements divided at a time: few enough that all parts of them stay in the cache
 CARRYING = 1 << 14  # where tangents are carried too, which take as much again several times over
+
+
+@dataclass(frozen=True)
+class Credited:
+    """The objective's gradients with respect to a step's training gradient, filled in when the step is divided."""
+
+    gradients: Tensor  # [tasks, P], by `Share.life`
+    parts: Tensor | None  # float64 [parts, tasks]: what each part of the training gradient, times these, comes to
 
 
 class StepDivider:
@@ -65,22 +74,22 @@ class StepDivider:
         *,
         gradients: Tensor | None = None,
         displacements: Sequence[Tensor] = (),
-        credited: Tensor | None = None,
+        credited: Credited | None = None,
         carried: CarriedTangents | None = None,
     ) -> Floats:
         """Divide the step just taken from `start` to `end` ``[P]`` and return minus each part's displacement times
         `gradients` ``[tasks, P]``: its value, float64 ``[parts, tasks]`` in nats (zero tasks without gradients).
 
-        Each part's displacement is added to each of `displacements` ``[parts, P]``; `credited` ``[tasks, P]`` is
-        overwritten with `gradients` as gradients with respect to this step's training gradient (see `Share.life`).
-        The tangents that are `carried` are moved with it.
+        Each part's displacement is added to each of `displacements` ``[parts, P]``; `credited` is overwritten with
+        `gradients` as gradients with respect to this step's training gradient. The tangents that are `carried` are
+        moved with it.
 
         Raises `ReconciliationError`, naming the parameter, if the parts do not add up to what the step did, and
         `NonFiniteError` if that is not finite.
         """
         found = torch.zeros(len(self._ones), 0 if gradients is None else len(gradients), dtype=torch.float64)
         if credited is not None:
-            credited.zero_()
+            credited.gradients.zero_()
         for place, group in self._grouped():
             if place.parameter.grad is None:
                 self._check_still(place, step, start, end)
@@ -95,11 +104,13 @@ class StepDivider:
                     self._reconcile(place, share, step, start[where], end[where])
                 if gradients is not None:
                     local = gradients[:, where]
-                    found -= (share.linear @ (local * share.scale).t()).double().cpu()
+                    found -= _products(share, local).double().cpu()
                     if share.decay is not None:
                         found[-1] -= (local @ share.decay).double().cpu()
                     if credited is not None:
-                        credited[:, where] = share.credited(local)
+                        credited.gradients[:, where] = mine = share.credited(local)
+                        if credited.parts is not None:
+                            credited.parts.add_((slot.gradient @ mine.t()).double().cpu())
                 for summed in displacements:
                     _displace(summed[:, where], share)
         values: Floats = found.numpy().copy()
@@ -173,6 +184,13 @@ class StepDivider:
             if not bool(torch.isfinite(after).all()):
                 raise NonFiniteError(f"parameter {place.name!r}", step)
             raise ReconciliationError(place.name, step, missing / max(float(moved.norm()), 1e-300))
+
+
+def _products(share: Share, gradients: Tensor) -> Tensor:
+    """Each part's displacement, without the decay, times `gradients` ``[tasks, n]``: ``[parts, tasks]``."""
+    if isinstance(share.scale, Tensor):
+        return share.linear @ (gradients * share.scale).t()
+    return (share.linear @ gradients.t()).mul_(share.scale)
 
 
 def _displace(displacements: Tensor, share: Share) -> None:

@@ -22,7 +22,7 @@ from attribution.path import PathAverage
 from attribution.points import Points
 from attribution.record import Floats, Integers
 from attribution.row_scores import RowScores
-from attribution.step import StepDivider
+from attribution.step import Credited, StepDivider
 from attribution.window import Window
 
 
@@ -85,15 +85,14 @@ class ValuedSteps:
 
     def settle(self) -> None:
         """Close the gradients of the step. Raises `NonFiniteError`, `UnaccountedGradientError`."""
-        name = self._gradient.not_finite() or self._gradient.spoilt
-        if name is not None:
-            self._stop(f"the gradient of {name!r}")
         if not self.rows.any():
             warnings.warn(
                 "optimizer.step() without meter.batch before it: all it does is booked to the house", stacklevel=6
             )
             self._gradient.synchronise()
-        self._gradient.settle()
+        name = self._gradient.settle()
+        if name is not None:
+            self._stop(f"the gradient of {name!r}")
 
     def begin(self) -> None:
         """Remember where the step begins; what changed since the last one is the house's."""
@@ -183,10 +182,14 @@ class ValuedSteps:
             self.displacements.zero_()
         summed = [d for d in (self.displacements, *(window.displacements for window in self.windows)) if d is not None]
         gradients = None if average is None else average.gradients
-        credited = torch.empty_like(gradients) if gradients is not None and self._scores.pending else None
+        credited = None
+        if gradients is not None and self._scores.pending:
+            spared = not self._ghost and self._scores.may_spare(self.count)
+            by_part = torch.zeros(self._gradient.parts.count, len(gradients), dtype=torch.float64) if spared else None
+            credited = Credited(torch.empty_like(gradients), by_part)
         carried = self.carried if self.carried is not None and self.carried.stopped is None else None
         if carried is not None:
-            carried.begin(start, int(self.rows.sum()), self._gradient.rounding, self._gradient.factor)
+            carried.begin(start, int(self.rows.sum()), self._gradient.rounding.unit, self._gradient.factor)
         parts = self.divider.divide(
             self.count,
             start,

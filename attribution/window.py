@@ -163,11 +163,10 @@ class Window:
         )
 
     def _average(self, start: Tensor, before: Evaluation, end: Tensor, after: Evaluation) -> PathAverage:
-        displacement = end - start
         if self._method.name == "second_order":
-            curvature = self._points.curvature(start, displacement)
+            curvature = self._points.curvature(start, end - start)
             return PathAverage(curvature.mul_(0.5).add_(before.gradients), 1)
-        path = StraightPath(before, after, displacement, lambda s: self._points.at(start + s * displacement))
+        path = StraightPath(before, after, start, end, self._points.at)
         if self._method.name == "first_order":
             return path.start_only()
         if self._method.nodes is not None:

@@ -7,6 +7,7 @@ one behind. A fork has none but its own.
 from __future__ import annotations
 
 import functools
+import sys
 import traceback
 import tracemalloc
 from collections.abc import Callable
@@ -23,6 +24,8 @@ def alone(test: Callable[..., None]) -> Callable[..., None]:
     """The test, its failure reported from a forked process that ends with it."""
 
     def run(sending: Connection, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        if "torch" in sys.modules:  # whose pool of threads is not in a fork, and would be waited for
+            sys.modules["torch"].set_num_threads(1)
         try:
             test(*arguments, **options)
         except BaseException:  # noqa: BLE001 - told to the parent, whatever it is

@@ -83,10 +83,11 @@ class Capture:
                 self._check_both_passes(recorder)
                 if not recorder.gradients_came:
                     return
-                self._gradient.spoilt = self._gradient.spoilt or self._gradient.not_finite()
+                self._gradient.note()
                 if self._gradient.spoilt is None:
                     self._divide(recorder.roots, who, axis)
-                    self._gradient.note(everybody=not self.divides)
+                    if not self.divides:
+                        self._gradient.credit_everybody()
         finally:
             for used in (recorder, *self._repeated):
                 used.release()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from attribution.errors import UnaccountedGradientError
 from attribution.ghost.checks import Checks
 from attribution.ghost.parts import Parts
+from attribution.ghost.rounding import Rounding
 from attribution.ghost.scaling import scaling
 from attribution.parameters import ParameterSpace, Place
 from attribution.record import Floats
@@ -30,13 +31,14 @@ class DividedGradient:
         self.house = contributors
         self.parts = Parts(space, contributors + 1)
         self.epsilon = max(torch.finfo(place.parameter.dtype).eps for place in space.places)
+        self.rounding = Rounding(self.epsilon)
         self.checks = Checks(space, self.parts.count)
         self.arrived = False  # a gradient of a parameter, since the meter last took things in hand
-        self._noted: dict[str, Tensor] = {}  # .grad as it was when the last batch ended: the sum of the parts
+        self._noted = space.zeros(0)  # .grad as it was when the last batch ended, [P]: the sum of the parts
+        self._known: set[str] = set()  # the parameters of which that holds
         self._factors: dict[str, float] = {}
-        self._overwritten = self._edited = False
-        self._magnitudes: dict[str, float] = {}
-        self._coarsest = 0.0  # unit of rounding of the coarsest gradient in this batch: autocast's
+        self._overwritten = False
+        self.edited = False  # something else than rows went into it, such as an edit by hand
         self._in_hand = self._in_batch = False
         self.spoilt: str | None = None  # the parameter whose gradient in some batch was not finite
         self.began_anew = False  # what there was of gradients was gone when the first of this batch came
@@ -45,11 +47,6 @@ class DividedGradient:
             if place.parameter.requires_grad:
                 hook = partial(lambda where, _: self._arriving(where), place)
                 self._handles.append(place.parameter.register_hook(hook))  # type: ignore[no-untyped-call]
-
-    @property
-    def rounding(self) -> float:
-        """The unit of rounding of this batch's gradients: autocast's, where it was used."""
-        return max(self.epsilon, self._coarsest)
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:
@@ -89,10 +86,9 @@ class DividedGradient:
 
         What was zeroed is zeroed here, what was scaled is scaled; whatever else was added belongs to the house.
         """
-        self._magnitudes.clear()
-        self._coarsest = 0.0
+        self.rounding.forget()
         self._factors.clear()
-        edited, self._edited = self._edited, False
+        edited, self.edited = self.edited, False
         for place in self.space.places:
             gradient = place.parameter.grad
             if gradient is None or (self.parts.untouched(place) and not bool(gradient.any())):
@@ -100,7 +96,7 @@ class DividedGradient:
                 continue
             gradient = self._gradient_of(place)
             if not self._overwritten and self._as_noted(place, gradient):
-                self._edited = edited
+                self.edited = edited
                 continue
             if not bool(gradient.any()):
                 self.parts.clear(place)
@@ -108,72 +104,74 @@ class DividedGradient:
             self._take_over(place, gradient)
         self._overwritten = False
 
-    def note(self, *, everybody: bool = False) -> None:
-        """After a batch: ``.grad`` is the sum of the parts; or is made so, as `everybody`'s common part."""
+    def note(self) -> None:
+        """The passes of a batch are over: note ``.grad``, which the parts are to sum to, or that it is `spoilt`."""
+        self._noted = self._noted if len(self._noted) else self.space.zeros()
+        self._known.clear()
         for place in self.space.places:
             gradient = place.parameter.grad
             if gradient is None:
-                continue
-            if place.name not in self._noted:
-                self._noted[place.name] = torch.empty(
-                    place.stop - place.start, dtype=self.space.dtype, device=self.space.device
-                )
-            self._noted[place.name].copy_(gradient.detach().reshape(-1))
-            if everybody:
+                place.of(self._noted).zero_()
+            else:
+                place.of(self._noted).copy_(gradient.detach().reshape(-1))
+                self._known.add(place.name)
+        if not _finite(self._noted):
+            self._known.clear()
+            self.spoilt = self.spoilt or self.not_finite()
+
+    def credit_everybody(self) -> None:
+        """Let what was noted be everybody's common part, but for what is the house's."""
+        for place in self.space.places:
+            if place.name in self._known:
                 parts = self.parts.dense(place)
-                torch.sub(self._noted[place.name], parts[-1], out=parts[0])
-
-    def note_magnitude(self, places: Iterable[Place], magnitude: float) -> None:
-        """Note the size of the terms that were summed into these parameters: rounding is relative to it."""
-        for place in places:
-            self._magnitudes[place.name] = math.hypot(self._magnitudes.get(place.name, 0.0), magnitude)
-
-    def note_precision(self, dtype: torch.dtype) -> None:
-        """Note the type in which a gradient came back: autograd rounds what it computes from it to that type."""
-        self._coarsest = max(self._coarsest, torch.finfo(dtype).eps)
+                torch.sub(place.of(self._noted), parts[-1], out=parts[0])
 
     def unaccounted(self, extra: Parts | None = None, only: set[str] | None = None) -> list[tuple[Place, float]]:
-        """The checked, or `only` these, parameters whose parts (with `extra`) miss ``.grad``, and by how much."""
-        wrong = []
-        whole = math.hypot(*(float(p.parameter.grad.norm()) for p in self.space.places if p.parameter.grad is not None))
+        """The checked, or `only` these, parameters whose parts (with `extra`) miss what was noted, and by how much."""
+        found, whole = [], float(self._noted.norm())
         for place in self.space.places:
             if place.name not in (self.checks.chosen if only is None else only):
                 continue
-            missing, own = self.parts.total(place), 0.0
+            missing = place.of(self._noted) - self.parts.total(place)
             if extra is not None and not extra.untouched(place):
-                missing += extra.total(place)
-            if place.parameter.grad is not None:
-                gradient = self._gradient_of(place)
-                own = float(gradient.norm())
-                missing -= gradient
-            length = float(missing.norm())
-            rounding = 64 * self.epsilon * (self._magnitudes.get(place.name, 0.0) + whole)
-            if not length <= rounding:
-                # Autocast rounds each use's gradient to its type, which is half a unit of its own length at most.
-                unit = max(1000 * self.epsilon, 2 * self._coarsest if self._coarsest > self.epsilon else 0.0)
-                rounding += unit * (self.parts.length(place) + own)
-                rounding += unit * (extra.length(place) if extra is not None else 0.0)
-                if not length <= rounding:
-                    wrong.append((place, length / max(own, 1e-300)))
-        return wrong
+                missing -= extra.total(place)
+            if (relative := self._missing(place, missing, whole, extra)) is not None:
+                found.append((place, relative))
+        return found
 
     def verify(self) -> None:
         """Raise `UnaccountedGradientError` unless the checked parts sum to what autograd computed, to rounding.
 
         The rounding is the house's: where it is all there is of a gradient, an adaptive optimizer makes a step of it.
         """
-        if self._coarsest > self.epsilon:  # what is not checked would miss the step by autocast's rounding
+        if self.rounding.coarse:  # what is not checked would miss the step by autocast's rounding
             self.checks.choose(all_of_them=True)
-        for place, relative in self.unaccounted():
-            raise UnaccountedGradientError(place.name, relative)
+        whole, roundings = float(self._noted.norm()), []
         for place in self.space.places:
-            if place.name in self.checks.chosen and place.parameter.grad is not None:
-                rounding = self._gradient_of(place) - self.parts.total(place)
-                if bool(rounding.any()):
-                    self.parts.of(self.house, place).add_(rounding)
+            if place.name in self.checks.chosen:
+                missing = place.of(self._noted) - self.parts.total(place)
+                if (relative := self._missing(place, missing, whole)) is not None:
+                    raise UnaccountedGradientError(place.name, relative)
+                roundings.append((place, missing))
+        for place, rounding in roundings:
+            if place.name in self._known and bool(rounding.any()):
+                self.parts.of(self.house, place).add_(rounding)
 
-    def settle(self) -> None:
+    def _missing(self, place: Place, missing: Tensor, whole: float, extra: Parts | None = None) -> float | None:
+        """How much of its gradient a parameter's parts miss; None where that is rounding."""
+        length, own = float(missing.norm()), place.of(self._noted)
+
+        def lengths() -> float:
+            others = 0.0 if extra is None else extra.length(place)
+            return float(own.norm()) + self.parts.length(place) + others
+
+        explained = self.rounding.explains(place, length, whole, lengths)
+        return None if explained else length / max(float(own.norm()), 1e-300)
+
+    def settle(self) -> str | None:
         """Before the step divides: find the scaling (clipping) of all parts; the rest of ``.grad`` is the house's.
+
+        Returns the name of a parameter whose gradient is not finite, if there is one.
 
         A scaling is common to all parameters, or to all elements of one. What is not (noise, clipping by value, an
         edit by hand) is a residual, and the house's.
@@ -182,7 +180,9 @@ class DividedGradient:
         present = [place for place in self.space.places if place.parameter.grad is not None]
         flat = {place.name: self._gradient_of(place) for place in present}
         if not self._overwritten and all(self._as_noted(place, flat[place.name]) for place in present):
-            return
+            return self.spoilt
+        if (name := self.spoilt or self.not_finite()) is not None:
+            return name
         totals = {place.name: self.parts.total(place) for place in present}
         pairs = [(flat[place.name], totals[place.name]) for place in present]
         common, everywhere = scaling(pairs, self.epsilon)
@@ -197,6 +197,7 @@ class DividedGradient:
                     self._factors[place.name] = factor
                 continue
             self._residual(place, gradient.sub(total, alpha=factor), factor)
+        return None
 
     def spans(self, place: Place, span: slice) -> Tensor:
         """All parts ``[parts, n]`` of a stretch of a settled parameter, each stretch once a step."""
@@ -221,7 +222,8 @@ class DividedGradient:
         """A copy of `directions` ``[tasks, P]``, each parameter's times the factor that its gradient was scaled by."""
         found = directions.clone()
         for place in self.space.places:
-            place.of(found).mul_(self.factor(place))
+            if place.name in self._factors:
+                place.of(found).mul_(self._factors[place.name])
         return found
 
     def times(self, directions: Tensor) -> Floats | None:
@@ -229,13 +231,13 @@ class DividedGradient:
 
         None where something else than rows went into it, such as an edit by hand.
         """
-        if self._edited:
+        if self.edited:
             return None
         found = torch.zeros(len(directions), dtype=torch.float64)
         for place in self.space.places:
-            if place.parameter.grad is not None and place.name in self._noted:
+            if place.parameter.grad is not None and place.name in self._known:
                 factor = self.factor(place)
-                found += factor * (place.of(directions) @ self._noted[place.name]).double().cpu()
+                found += factor * (place.of(directions) @ place.of(self._noted)).double().cpu()
         values: Floats = found.numpy()
         return values
 
@@ -250,9 +252,7 @@ class DividedGradient:
             gradient = place.parameter.grad
             if gradient is None:
                 continue
-            flat = gradient.detach().reshape(-1)
-            # A sum of squares sees NaN and infinity in one pass; it may also overflow, so look again.
-            if not math.isfinite(float(torch.dot(flat, flat))) and not bool(torch.isfinite(flat).all()):
+            if not _finite(gradient.detach().reshape(-1)):
                 return place.name
         return None
 
@@ -272,7 +272,7 @@ class DividedGradient:
         gradient = place.parameter.grad
         if not self._in_hand and (gradient is None or not bool(gradient.any())):
             self.parts.clear(place)
-            self._noted.pop(place.name, None)
+            self._known.discard(place.name)
             self.spoilt = None
 
     def _gradient_of(self, place: Place) -> Tensor:
@@ -281,8 +281,8 @@ class DividedGradient:
         return gradient.detach().reshape(-1).to(self.space.dtype)
 
     def _as_noted(self, place: Place, gradient: Tensor) -> bool:
-        noted = self._noted.get(place.name)
-        return noted is not None and not self.parts.untouched(place) and torch.equal(noted, gradient)
+        known = place.name in self._known and not self.parts.untouched(place)
+        return known and torch.equal(place.of(self._noted), gradient)
 
     def _take_over(self, place: Place, gradient: Tensor) -> None:
         mine = self.parts.dense(place)
@@ -292,4 +292,9 @@ class DividedGradient:
             mine.mul_(factor)
             total.mul_(factor)
         mine[-1].add_(gradient - total)
-        self._edited = True
+        self.edited = True
+
+
+def _finite(flat: Tensor) -> bool:
+    # A sum of squares sees NaN and infinity in one pass; it may also overflow, so look again.
+    return math.isfinite(float(torch.dot(flat, flat))) or bool(torch.isfinite(flat).all())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -37,20 +39,36 @@ class Parts:
         row, fresh = self._row(part, place)
         torch.addmm(matrix := row.view(place.parameter.shape), left, right, beta=0 if fresh else 1, out=matrix)
 
+    def add_rows(self, parts: Sequence[int], place: Place, rows: Tensor) -> None:
+        """Add ``rows[i]`` to part ``parts[i]``, all of them different; `rows` is ``[len(parts), n]``."""
+        tensor, written = self._buffer(place), self._written.setdefault(place.name, set())
+        index = torch.tensor(parts, device=tensor.device)
+        if written.isdisjoint(parts):
+            tensor.index_copy_(0, index, rows)
+        else:
+            for part in set(parts) - written:
+                tensor[part].zero_()
+            tensor.index_add_(0, index, rows)
+        written.update(parts)
+
     def dense(self, place: Place) -> Tensor:
         """All parts ``[parts, n]``, zeros written out."""
-        for part in set(range(self.count)) - self._written.get(place.name, set()):
-            self.of(part, place)
+        if len(self._written.get(place.name, ())) < self.count:
+            for part in set(range(self.count)) - self._written.get(place.name, set()):
+                self.of(part, place)
         return self._tensors[place.name]
 
     def total(self, place: Place) -> Tensor:
         """The sum over the parts ``[n]``."""
-        rows = [self._tensors[place.name][part] for part in sorted(self._written.get(place.name, ()))]
-        if not rows:
+        parts = sorted(self._written.get(place.name, ()))
+        if not parts:
             return torch.zeros(place.stop - place.start, dtype=self._space.dtype, device=self._space.device)
-        total = rows[0] + rows[1] if len(rows) > 1 else rows[0].clone()
-        for row in rows[2:]:
-            total.add_(row)
+        tensor, first, last = self._tensors[place.name], parts[0], parts[-1]
+        if last - first + 1 == len(parts):
+            return tensor[first : last + 1].sum(0)
+        total = tensor[first] + tensor[parts[1]]
+        for part in parts[2:]:
+            total.add_(tensor[part])
         return total
 
     def length(self, place: Place) -> float:
@@ -80,10 +98,13 @@ class Parts:
             self._written[place.name] = other._written.pop(place.name)
 
     def _row(self, part: int, place: Place) -> tuple[Tensor, bool]:
-        if place.name not in self._tensors:
-            shape = (self.count, place.stop - place.start)
-            self._tensors[place.name] = torch.empty(shape, dtype=self._space.dtype, device=self._space.device)
         written = self._written.setdefault(place.name, set())
         fresh = part not in written
         written.add(part)
-        return self._tensors[place.name][part], fresh
+        return self._buffer(place)[part], fresh
+
+    def _buffer(self, place: Place) -> Tensor:
+        if place.name not in self._tensors:
+            shape = (self.count, place.stop - place.start)
+            self._tensors[place.name] = torch.empty(shape, dtype=self._space.dtype, device=self._space.device)
+        return self._tensors[place.name]

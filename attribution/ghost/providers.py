@@ -97,7 +97,7 @@ class Providers:
         if not places or layout is None or provider.kind is None:
             return
         self._rule(provider.kind, call, inputs, gradient, partitions.of(layout), into, places)
-        self._gradient.note_precision(gradient.dtype)
+        self._gradient.rounding.note_precision(gradient.dtype)
         if any(name in self._gradient.checks.chosen for name in places):
             self._note_magnitude(places, [inputs], gradient)
 
@@ -123,7 +123,7 @@ class Providers:
         totals = [found.total(places[parameter]).view(parameter.shape).to(parameter.dtype) for parameter in parameters]
         if not fresh:
             into.add(found)
-        self._gradient.note_precision(gradient.dtype)
+        self._gradient.rounding.note_precision(gradient.dtype)
         ours = {name: p for name, p in provider.places.items() if not any(p.parameter is q for q in parameters)}
         if any(name in self._gradient.checks.chosen for name in ours):
             self._note_magnitude(ours, [inputs], gradient)
@@ -213,7 +213,7 @@ class Providers:
                 pull_back(model, call, found, who, parameters, add, cut=False)
         inputs = [tensor for tensor in call.inputs() if tensor.is_floating_point()]
         for gradient in call.gradients.values():
-            self._gradient.note_precision(gradient.dtype)
+            self._gradient.rounding.note_precision(gradient.dtype)
             if any(name in self._gradient.checks.chosen for name in places):
                 self._note_magnitude(places, inputs, gradient)
 
@@ -262,7 +262,9 @@ class Providers:
     def _note_magnitude(self, places: Mapping[str, Place], inputs: Sequence[Tensor], gradient: Tensor) -> None:
         lengths = [float(tensor.detach().norm()) for tensor in inputs if tensor.is_floating_point()]
         positions = gradient.numel() / max(gradient.shape[-1] if gradient.dim() else 1, 1)
-        self._gradient.note_magnitude(places.values(), float(gradient.norm()) * max([*lengths, positions**0.5]))
+        self._gradient.rounding.note_magnitude(
+            places.values(), float(gradient.norm()) * max([*lengths, positions**0.5])
+        )
 
 
 class Partitions:

@@ -57,8 +57,7 @@ class LayerCall:
             return
         by_position = (terms.sum(others) if others else terms).reshape(terms.shape[axis], -1)
         contributors, membership = self.partition.membership(by_position)
-        for contributor, total in zip(contributors, membership @ by_position, strict=True):
-            self.into.of(contributor, place).add_(total)
+        self.into.add_rows(contributors, place, membership @ by_position)
 
 
 @dataclass(frozen=True)

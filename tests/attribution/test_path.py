@@ -36,9 +36,10 @@ def path_of(loss, slope) -> StraightPath:
     """The path of a function of s alone: one parameter, displaced by 1."""
 
     def evaluate(s: float) -> Evaluation:
-        return Evaluation(np.array([loss(s)]), torch.tensor([[slope(s)]]))
+        return Evaluation(np.array([loss(s)]), torch.tensor([[slope(s)]], dtype=torch.float64))
 
-    return StraightPath(evaluate(0.0), evaluate(1.0), torch.ones(1), evaluate)
+    start, end = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    return StraightPath(evaluate(0.0), evaluate(1.0), start, end, lambda flat: evaluate(float(flat)))
 
 
 @given(scale=draw_from.floats(0.1, 40), allowed=draw_from.floats(1e-8, 1e-2))

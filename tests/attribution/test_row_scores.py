@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from attribution import InRunShapley, RunRecord
 from attribution.errors import BatchError, OptionError, RecordError, UnaccountedGradientError, UnscoredRowsError
+from attribution.ghost.factors import KeptBatch
 from attribution.scores import ROW_GROUP, score_totals
 from tests.alone import alone
 from tests.attribution import models
@@ -352,6 +353,71 @@ def test_the_memory_for_scores_does_not_grow_with_the_number_of_samples(tmp_path
     few, many = peak_of(range(3)), peak_of(range(3, 15))
     assert many < 1.2 * few
     assert meter.finish().manifest["samples"]["scores"] == 15 << 15
+
+
+# On large models one row a contributor is what its part of the gradient comes to less its other rows.
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "SGD, Nesterov, weight decay"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_row_that_is_spared_has_the_score_that_it_would_be_computed(
+    kind: str, optimizer: str, matrices_large: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+
+    def counting(batch: KeptBatch, directions: Tensor, wanted: Tensor | None = None) -> Tensor:
+        computed.append(len(batch.who) if wanted is None else int(wanted.sum()))
+        return scores(batch, directions, wanted)
+
+    scores = KeptBatch.scores
+    monkeypatch.setattr(KeptBatch, "scores", counting)
+    matrices_large()
+    tables = {}
+    for worth in (2.0, 1 / 8):
+        monkeypatch.setattr("attribution.row_scores.WORTH_SPARING", worth)
+        torch.manual_seed(5)
+        model, draw = built(kind)
+        chosen = OPTIMIZERS[optimizer](list(model.parameters()))
+        record = train(model, chosen, draw, accumulate=2, clip=0.7, tolerance=1e-6)
+        tables[worth] = pq.read_table(record.scores)
+    for task in ("one", "two"):
+        found, expected = (tables[worth][task].to_numpy() for worth in (1 / 8, 2.0))
+        assert found == pytest.approx(expected, rel=1e-6, abs=1e-8 * np.abs(expected).max())
+    # Three contributors have 12 rows a step; the first step computes all of them.
+    assert (sum(computed[:6]), sum(computed[6:8]), sum(computed[8:])) == (36, 12, 18)
+
+
+def test_a_row_without_a_gradient_is_not_the_one_that_is_spared(matrices_large: Callable[[], None]) -> None:
+    matrices_large()
+    model, optimizer, draw = prepared("linear, layer norm")
+    meter = InRunShapley(model, optimizer, goals(draw), NAMES)
+    counted = torch.tensor([1.0, 0, 1, 1, 1, 0]).unsqueeze(1)
+    for _ in range(3):
+        with meter.batch(WHO, samples=list(range(6))):
+            (model(draw()).square() * counted).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    scores = pq.read_table(meter.finish().scores)["one"].to_numpy().reshape(3, 6)
+    assert ((scores == 0) == [False, True, False, False, False, True]).all()
+
+
+@pytest.mark.parametrize("batches_named", [(0, 1, 2, 3), (0, 1, 3)])
+def test_rows_are_spared_only_in_steps_all_of_whose_rows_are_named(
+    batches_named: tuple[int, ...], matrices_large: Callable[[], None]
+) -> None:
+    plain = train(*prepared("tied embeddings"), steps=2, accumulate=2)
+    matrices_large()
+    record = train(
+        *prepared("tied embeddings"),
+        steps=2,
+        accumulate=2,
+        names=lambda batch: list(range(6 * batch, 6 * batch + 6)) if batch in batches_named else None,
+    )
+    expected = dict(zip(*(score_totals(plain.scores)[name].to_pylist() for name in ("sample", "one")), strict=True))
+    found = score_totals(record.scores)
+    assert len(found) == 6 * len(batches_named)
+    for sample, score in zip(found["sample"].to_pylist(), found["one"].to_pylist(), strict=True):
+        assert score == pytest.approx(expected[sample], rel=1e-6, abs=1e-10)
 
 
 # memory="ghost"
