@@ -152,7 +152,12 @@ class InRunShapley:
         held = sum(not window.direct for window in self._steps.windows) + bool(keep_displacements)
         held += 0 if self._absence is None else self._absence.buffers
         self.footprint = Footprint.of(
-            self._space, self._gradient.parts.count, self._steps.divider.buffers, held, self.tasks
+            self._space,
+            self._gradient.parts.count,
+            self._steps.divider.buffers,
+            held,
+            self.tasks,
+            self._steps.windows[0].gradients_held,
         )
         self.footprint.announce()
         self._capture = Capture(
@@ -207,6 +212,7 @@ class InRunShapley:
         if self._steps.rows.any() and self._gradient.began_anew:
             self._steps.skip()
         self._scores.add(kept)
+        self.footprint = self.footprint.with_rows(self._scores.held)
         if self._absence is not None:
             refuse_float16(self._gradient.rounding.unit)
             self._absence.batch(indices, factors, losses)

@@ -65,7 +65,8 @@ class PathAverage:
 class StraightPath:
     """The straight path of one step, from `start` to `end` ``[P]``, along which gradients are averaged.
 
-    `before` and `after` are the evaluations there; `evaluate` gives those at parameters ``[P]`` between.
+    `before` and `after` are the evaluations there; `evaluate` gives those at parameters ``[P]`` between. However many
+    there are, no more than `held` gradients are held at once.
     """
 
     def __init__(
@@ -76,16 +77,26 @@ class StraightPath:
         end: Tensor,
         evaluate: Callable[[Tensor], Evaluation],
     ) -> None:
+        self._before, self._after = before, after
         self._start, self._end, self._evaluate = start, end, evaluate
-        self._known = {0.0: before, 1.0: after}
+        self._nodes = 2
+
+    @staticmethod
+    def held(bisections: int | None) -> int:
+        """How many gradients are held at once at most, if a path is halved so often; None: the nodes are fixed.
+
+        Both ends, three places between, the right ends of what was halved, and averages of a part by two rules and
+        of all; where the nodes are fixed, both ends, the average and the place under way.
+        """
+        return 4 if bisections is None else 8 + bisections
 
     def start_only(self) -> PathAverage:
         """The gradient at the start alone: the first-order method."""
-        return PathAverage(self._known[0.0].gradients, 1)
+        return PathAverage(self._before.gradients, 1)
 
     def fixed(self, nodes: int) -> PathAverage:
         """The average by the rule with exactly `nodes` nodes."""
-        return PathAverage(self._weighted(nodes, 0.0, 1.0), nodes)
+        return PathAverage(self._weighted(nodes, 0.0, 1.0, {0.0: self._before, 1.0: self._after}, keep=False), nodes)
 
     def adaptive(self, allowance: Allowance, bisections: int = DEEPEST_BISECTION) -> PathAverage:
         """The average by the cheapest rule of 2, 3 or 5 nodes whose gap is within `allowance`.
@@ -93,34 +104,41 @@ class StraightPath:
         Where five nodes are not enough the path is halved, at most `bisections` times, each half with its
         part of the allowance. What is still missed then stays in the step's gap.
         """
-        gradients = self._segment(0.0, 1.0, self._end - self._start, allowance, bisections)
-        return PathAverage(gradients, len(self._known))
+        total: Tensor | None = None
+        way = self._end - self._start
+        ahead = [(0.0, 1.0, self._before, self._after, allowance, bisections)]
+        while ahead:
+            low, high, first, last, allowed, deeper = ahead.pop()
+            known = {low: first, high: last}
+            for nodes in (2, 3, 5):
+                average = self._weighted(nodes, low, high, known)
+                gap = first.losses - last.losses + torch.mv(average, way).double().cpu().numpy()
+                if allowed.holds(gap) or (nodes == 5 and deeper == 0):
+                    total = average if total is None else total.add_(average)
+                    break
+            else:
+                middle = (low + high) / 2
+                ahead.append((middle, high, known[middle], last, allowed.half(), deeper - 1))
+                ahead.append((low, middle, first, known[middle], allowed.half(), deeper - 1))
+        assert total is not None
+        return PathAverage(total, self._nodes)
 
-    def _segment(self, low: float, high: float, displacement: Tensor, allowance: Allowance, bisections: int) -> Tensor:
-        fall = self._at(low).losses - self._at(high).losses
-        for nodes in (2, 3, 5):
-            average = self._weighted(nodes, low, high)
-            gap = fall + torch.mv(average, displacement).double().cpu().numpy()
-            if allowance.holds(gap) or (nodes == 5 and bisections == 0):
-                return average
-        middle = (low + high) / 2
-        left = self._segment(low, middle, displacement, allowance.half(), bisections - 1)
-        return left.add_(self._segment(middle, high, displacement, allowance.half(), bisections - 1))
-
-    def _weighted(self, nodes: int, low: float, high: float) -> Tensor:
-        """The integral of the gradients from `low` to `high`, ``[tasks, P]``."""
-        length = high - low
-        places, weights = lobatto(nodes)
-        terms = [(self._at(low + length * x).gradients, length * w) for x, w in zip(places, weights, strict=True)]
-        average = terms[0][0] * terms[0][1]
-        for gradients, weight in terms[1:]:
-            average.add_(gradients, alpha=weight)
-        return average
-
-    def _at(self, s: float) -> Evaluation:
-        if s not in self._known:
-            self._known[s] = self._evaluate(torch.lerp(self._start, self._end, s))
-        return self._known[s]
+    def _weighted(
+        self, nodes: int, low: float, high: float, known: dict[float, Evaluation], *, keep: bool = True
+    ) -> Tensor:
+        """The integral of the gradients from `low` to `high`, ``[tasks, P]``; what is evaluated for it is kept."""
+        total: Tensor | None = None
+        for x, weight in zip(*lobatto(nodes), strict=True):
+            s = low + (high - low) * x
+            if (here := known.get(s)) is None:
+                here = self._evaluate(torch.lerp(self._start, self._end, s))
+                self._nodes += 1
+                if keep:
+                    known[s] = here
+            weight *= high - low
+            total = here.gradients * weight if total is None else total.add_(here.gradients, alpha=weight)
+        assert total is not None
+        return total
 
 
 class GapBudget:

@@ -65,6 +65,12 @@ class RowScores:
         self._pending.clear()
         self._passed_over = False
 
+    @property
+    def held(self) -> int:
+        """Bytes that the batches which wait for their step keep."""
+        tensors = (tensor for batch in self._pending for tensor in batch.tensors())
+        return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
     def may_spare(self, step: int) -> bool:
         """Whether `step` may leave out a row a contributor: what its part of the gradient comes to less its other rows.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from attribution.exact import MOST_PLAYERS, enumerated_or_sampled, step_utility
 from attribution.objective import Evaluation
 from attribution.options import Every, Method
-from attribution.path import GapBudget, PathAverage, StraightPath
+from attribution.path import DEEPEST_BISECTION, GapBudget, PathAverage, StraightPath
 from attribution.points import Points
 from attribution.record import Floats, Integers, Step
 from attribution.valuation import Valuation
@@ -48,6 +48,12 @@ class Window:
     def is_open(self) -> bool:
         """Whether a path is under way."""
         return self._start is not None
+
+    @property
+    def gradients_held(self) -> int:
+        """How many gradients of each task are held at once at most."""
+        adaptive = self._method.name == "path" and self._method.nodes is None
+        return StraightPath.held(DEEPEST_BISECTION if adaptive else None)
 
     @property
     def ends(self) -> bool:

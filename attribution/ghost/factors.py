@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -126,6 +126,14 @@ class KeptBatch:
         if wanted is not None:
             found[~wanted] = 0
         return found.cpu()
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that is kept."""
+        for factor in self.factors:
+            if isinstance(factor, RuleFactor):
+                yield from (factor.inputs, factor.output_gradient)
+            else:
+                yield from (*factor.call.inputs(), *factor.call.gradients.values())
 
     def sizes(self) -> Tensor:
         """How large each row's gradient is, roughly and in no unit, ``[rows]``: 0 only for one without any."""

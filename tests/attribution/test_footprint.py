@@ -117,3 +117,24 @@ def test_in_ghost_memory_it_does_not_depend_on_the_number_of_contributors() -> N
     assert few.footprint == many.footprint
     for meter in (few, many):
         meter.close()
+
+
+@pytest.mark.parametrize("memory", ["buffered", "ghost"])
+def test_what_scores_of_rows_keep_of_a_step_is_told_when_its_first_batch_is_over(
+    memory: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = wide()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = InRunShapley(model, optimizer, objective(), NAMES, memory=memory)
+    before = meter.footprint.total
+    assert meter.footprint.rows == 0
+    with caplog.at_level(logging.INFO, logger="attribution"):
+        for inputs, targets, who in batches(2, 4):
+            with meter.batch(who, samples=range(len(who))):
+                functional.cross_entropy(model(inputs), targets).backward()
+    # Inputs and output gradients of three layers, of two batches that wait for one step.
+    widths = (6 + 200) + (200 + 200) + (200 + 3)
+    assert meter.footprint.rows == 2 * len(who) * widths * 8
+    assert meter.footprint.total == before + meter.footprint.rows
+    assert caplog.text.count("metering will take") == 2
+    meter.close()

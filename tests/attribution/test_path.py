@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -51,6 +52,24 @@ def test_refinement_meets_its_allowance(scale: float, allowed: float) -> None:
 
 def test_a_smooth_step_costs_no_more_than_its_ends() -> None:
     assert path_of(lambda s: s, lambda s: 1.0).adaptive(Allowance(np.array([-1e-9]), np.array([1e-9]))).nodes == 2
+
+
+def test_however_often_a_path_is_halved_few_gradients_are_held() -> None:
+    alive: list[weakref.ref[torch.Tensor]] = []
+    most = 0
+
+    def evaluate(flat: torch.Tensor) -> Evaluation:
+        nonlocal most
+        gradients = torch.tensor([[math.sin(400 * float(flat))]], dtype=torch.float64)
+        alive.append(weakref.ref(gradients))
+        most = max(most, sum(one() is not None for one in alive))
+        return Evaluation(np.array([float(flat)]), gradients)
+
+    start, end = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    path = StraightPath(evaluate(start), evaluate(end), start, end, evaluate)
+    nodes = path.adaptive(Allowance(np.array([-1e-12]), np.array([1e-12])), bisections=5).nodes
+    assert nodes == len(alive) == 2 + 3 * (2**6 - 1)
+    assert most <= StraightPath.held(5) - 3  # two averages and the sum are not evaluations
 
 
 def test_what_cannot_be_refined_any_further_stays_as_gap() -> None:
