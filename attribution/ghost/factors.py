@@ -45,7 +45,7 @@ class RuleFactor:
         if isinstance(self.module, nn.Embedding) and self.module.padding_idx is not None:
             gradient = gradient.masked_fill((inputs == self.module.padding_idx).unsqueeze(-1), 0)
         if self.kind.linear:
-            if self.kind.rule in (linear, conv1d) and "weight" in replaced:
+            if self.kind.rule in (linear, conv1d) and "weight" in replaced and self.layout.axis < gradient.dim() - 1:
                 numbers = {name: value.to(dtype) for name, value in replaced.items()}
                 return self._of_matrix(inputs, numbers, gradient, rows, wanted)
             output = _forward(self.module, replaced, inputs)
@@ -56,7 +56,7 @@ class RuleFactor:
 
     def sizes(self, rows: int) -> Tensor:
         """The sum of squares of each row's output gradient, float64 ``[rows]``."""
-        return _by_row(self.output_gradient.square(), self.layout, rows)
+        return _by_row(self.output_gradient.double().square(), self.layout, rows)
 
     def _of_matrix(
         self, inputs: Tensor, direction: dict[str, Tensor], gradient: Tensor, rows: int, wanted: Tensor | None

@@ -87,8 +87,12 @@ class Partition:
         return contributors, self._memberships[kind]
 
     def select(self, tensor: Tensor, positions: Positions) -> Tensor:
-        """`tensor` at `positions` along the layout's axis."""
+        """`tensor` at `positions` along the layout's axis; all of it where they are all that there are, since the only
+        row of a batch may have lost its axis.
+        """
         if isinstance(positions, slice):
+            if positions.stop - positions.start == len(self.layout.rows):
+                return tensor
             return tensor.narrow(self.layout.axis, positions.start, positions.stop - positions.start)
         return tensor.index_select(self.layout.axis, positions.to(tensor.device))
 

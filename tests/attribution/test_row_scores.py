@@ -420,6 +420,36 @@ def test_rows_are_spared_only_in_steps_all_of_whose_rows_are_named(
         assert score == pytest.approx(expected[sample], rel=1e-6, abs=1e-10)
 
 
+class Single(nn.Module):
+    """Layers that see the only row there is without an axis for rows."""
+
+    def __init__(self, hidden: int, bias: bool) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(models.WIDTH, hidden, bias=bias), nn.Tanh(), nn.Linear(hidden, 3, bias=bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.squeeze(0)).unsqueeze(0)
+
+
+@pytest.mark.filterwarnings("error:An output with one or more elements was resized")
+@pytest.mark.parametrize("hidden", [5, 12])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("memory", ["buffered", "ghost"])
+def test_a_batch_of_one_row_is_scored_where_layers_see_no_axis_of_rows(memory: str, bias: bool, hidden: int) -> None:
+    model = Single(hidden, bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+    held_out = torch.randn(1, models.WIDTH)
+    meter = InRunShapley(model, optimizer, lambda m: m(held_out).square().mean(), NAMES, memory=memory)
+    for step in range(3):
+        with meter.batch([step % 2], samples=[step]):
+            loss_of(model(torch.randn(1, models.WIDTH))).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    record = meter.finish()
+    assert sums(record) == pytest.approx(record.values, rel=1e-9)
+    assert np.abs(record.values[:2]).min() > 1e-6
+
+
 # memory="ghost"
 
 
