@@ -103,7 +103,7 @@ def _end(
         session,
         [step],
         kind=kind,
-        subject=hold.origin.partition(":")[2],
+        subject=hold.origin.partition(":")[2] or hold.origin,  # a hold of that purpose may be anybody's
         key=key,
         reason=reason,
         reference=reference,
