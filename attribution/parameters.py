@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,6 +130,12 @@ class Bystanders:
 
     def _changed(self, tensors: Sequence[tuple[str, Tensor]]) -> str | None:
         return next((n for n, t in tensors if self._versions.get(n, t._version) != t._version), None)
+
+
+def finite(flat: Tensor) -> bool:
+    """Whether all elements of `flat` ``[n]`` are."""
+    # A sum of squares sees NaN and infinity in one pass; it may also overflow, so look again.
+    return math.isfinite(float(torch.dot(flat, flat))) or bool(torch.isfinite(flat).all())
 
 
 def fingerprint(model: nn.Module) -> str:

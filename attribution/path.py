@@ -126,7 +126,10 @@ class StraightPath:
     def _weighted(
         self, nodes: int, low: float, high: float, known: dict[float, Evaluation], *, keep: bool = True
     ) -> Tensor:
-        """The integral of the gradients from `low` to `high`, ``[tasks, P]``; what is evaluated for it is kept."""
+        """The integral of the gradients from `low` to `high`, ``[tasks, P]``.
+
+        What it evaluates goes into `known`, if it is to `keep` that.
+        """
         total: Tensor | None = None
         for x, weight in zip(*lobatto(nodes), strict=True):
             s = low + (high - low) * x

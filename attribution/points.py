@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attribution.ghost.gradients import DividedGradient
 from attribution.objective import Evaluation, Evaluator
+from attribution.parameters import finite
 from attribution.record import Floats
 
 
@@ -69,7 +70,6 @@ class Points:
             if not np.isfinite(loss):
                 self._stop(f"the loss of task {task!r}")
         for gradient in evaluation.gradients:
-            # A sum of squares sees NaN and infinity in one pass; it may also overflow, so look again.
-            if not np.isfinite(float(torch.dot(gradient, gradient))) and not bool(torch.isfinite(gradient).all()):
+            if not finite(gradient):
                 self._stop("a validation gradient")
         return evaluation

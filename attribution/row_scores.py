@@ -150,11 +150,14 @@ class RowScores:
 
 
 def _spared(pending: list[KeptBatch]) -> list[tuple[int, int]]:
-    """One row a contributor, as its batch and its place there: the largest; none where that spares next to nothing."""
+    """One row a contributor, as its batch and its place there: the largest; none where that spares next to nothing.
+
+    What a row without a gradient leaves would be the others' rounding, and not 0.
+    """
     largest: dict[int, tuple[float, int, int]] = {}
     for number, batch in enumerate(pending):
         for row, (contributor, size) in enumerate(zip(batch.who.tolist(), batch.sizes().tolist(), strict=True)):
-            if contributor not in largest or size > largest[contributor][0]:
+            if size > largest.get(contributor, (0.0,))[0]:
                 largest[contributor] = size, number, row
     few = len(largest) < WORTH_SPARING * sum(len(batch.who) for batch in pending)
     return [] if few else [(number, row) for _, number, row in largest.values()]

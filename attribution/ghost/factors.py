@@ -136,7 +136,10 @@ class KeptBatch:
                 yield from (*factor.call.inputs(), *factor.call.gradients.values())
 
     def sizes(self) -> Tensor:
-        """How large each row's gradient is, roughly and in no unit, ``[rows]``: 0 only for one without any."""
+        """How large each row's gradient is, by that of one layer's output and in no unit, ``[rows]``.
+
+        0 for a row without one, and for all where no layer has a rule.
+        """
         found = torch.zeros(len(self.who), dtype=torch.float64)
         small = min(
             (factor for factor in self.factors if isinstance(factor, RuleFactor)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +15,7 @@ from attribution.ghost.checks import Checks
 from attribution.ghost.parts import Parts
 from attribution.ghost.rounding import Rounding
 from attribution.ghost.scaling import scaling
-from attribution.parameters import ParameterSpace, Place
+from attribution.parameters import ParameterSpace, Place, finite
 from attribution.record import Floats
 
 
@@ -115,7 +114,7 @@ class DividedGradient:
             else:
                 place.of(self._noted).copy_(gradient.detach().reshape(-1))
                 self._known.add(place.name)
-        if not _finite(self._noted):
+        if not finite(self._noted):
             self._known.clear()
             self.spoilt = self.spoilt or self.not_finite()
 
@@ -252,7 +251,7 @@ class DividedGradient:
             gradient = place.parameter.grad
             if gradient is None:
                 continue
-            if not _finite(gradient.detach().reshape(-1)):
+            if not finite(gradient.detach().reshape(-1)):
                 return place.name
         return None
 
@@ -293,8 +292,3 @@ class DividedGradient:
             total.mul_(factor)
         mine[-1].add_(gradient - total)
         self.edited = True
-
-
-def _finite(flat: Tensor) -> bool:
-    # A sum of squares sees NaN and infinity in one pass; it may also overflow, so look again.
-    return math.isfinite(float(torch.dot(flat, flat))) or bool(torch.isfinite(flat).all())

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from attribution import InRunShapley
+from attribution.errors import UnscoredRowsError
 from attribution.ghost.factors import KeptBatch
+from attribution.ghost.gradients import DividedGradient
 from attribution.scores import score_totals
+from attribution.step import StepDivider
 from tests.attribution import models
 from tests.attribution.runs import OPTIMIZERS
 from tests.attribution.scored import MODELS, NAMES, WHO, built, goals, loss_of, prepared, sums, train
@@ -78,6 +81,30 @@ def test_rows_are_spared_only_in_steps_all_of_whose_rows_are_named(
     assert len(found) == 6 * len(batches_named)
     for sample, score in zip(found["sample"].to_pylist(), found["one"].to_pylist(), strict=True):
         assert score == pytest.approx(expected[sample], rel=1e-6, abs=1e-10)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_what_no_rule_sees_is_not_hidden_in_a_row_that_is_spared(
+    first: int, matrices_large: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrices_large()
+    # Both look at what is large in turn only.
+    monkeypatch.setattr(DividedGradient, "verify", lambda *_: None)
+    monkeypatch.setattr(StepDivider, "_reconcile", lambda *_: None)
+    model, optimizer, draw = prepared("linear, layer norm")
+    meter = InRunShapley(model, optimizer, goals(draw), NAMES)
+
+    def loop() -> None:
+        for step in range(4):
+            with meter.batch(WHO, samples=list(range(6))):
+                extra = 0.5 * model.net[0].weight.square().sum() if step >= first else 0.0
+                (loss_of(model(draw())) + extra).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    with pytest.raises(UnscoredRowsError), meter:
+        loop()
+    assert meter._steps.count == first
 
 
 class Single(nn.Module):
