@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from attribution.errors import OptionError
 
+SMALL = 1 << 12  # elements up to which a parameter is bundled with others
+
 
 @dataclass(frozen=True)
 class Place:
@@ -26,6 +28,38 @@ class Place:
     def of(self, flat: Tensor) -> Tensor:
         """The parameter's part of `flat` ``[..., P]``, as a view ``[..., n]``."""
         return flat[..., self.start : self.stop]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Small parameters of one optimizer group, whose parts are kept side by side: for them the number of operations
+    is what costs.
+    """
+
+    places: list[Place]
+    columns: dict[str, slice]  # by name: where each lies among them
+    index: Tensor  # [n], where their elements lie in the flat vector
+    owner: Tensor  # [n], whose each element is, by number among the places
+
+    @property
+    def size(self) -> int:
+        """How many elements they have together."""
+        return len(self.index)
+
+    @classmethod
+    def of(cls, places: list[Place], device: torch.device) -> Bundle:
+        """Of these parameters, in this order."""
+        columns, offset = {}, 0
+        for place in places:
+            columns[place.name] = slice(offset, offset := offset + place.stop - place.start)
+        index = torch.cat([torch.arange(place.start, place.stop) for place in places])
+        owner = torch.cat([torch.full((p.stop - p.start,), number) for number, p in enumerate(places)])
+        return cls(places, columns, index.to(device), owner.to(device))
+
+    def lengths(self, vector: Tensor) -> Tensor:
+        """The norm of each parameter's part of `vector` ``[n]``: ``[places]``."""
+        squares = torch.zeros(len(self.places), dtype=vector.dtype, device=vector.device)
+        return squares.index_add_(0, self.owner, vector * vector).sqrt_()
 
 
 class ParameterSpace:
@@ -59,6 +93,16 @@ class ParameterSpace:
         for place in places:
             self.dtype = torch.promote_types(self.dtype, place.parameter.dtype)
         self._by_id = {id(place.parameter): place for place in places}
+        self.bundles = self._bundled(optimizer)
+
+    def _bundled(self, optimizer: torch.optim.Optimizer) -> list[Bundle]:
+        found = []
+        for group in optimizer.param_groups:
+            places = [self._by_id[id(parameter)] for parameter in group["params"]]
+            small = [place for place in places if 1 < place.stop - place.start <= SMALL]
+            if len(small) > 1:
+                found.append(Bundle.of(small, self.device))
+        return found
 
     def place(self, parameter: Tensor | None) -> Place | None:
         """The place of `parameter`, or None if it is not trained."""
@@ -71,27 +115,29 @@ class ParameterSpace:
     def snapshot(self) -> Tensor:
         """A copy of the parameters, ``[P]``."""
         flat = torch.empty(self.size, dtype=self.dtype, device=self.device)
-        for place in self.places:
-            place.of(flat).copy_(place.parameter.detach().reshape(-1))
+        torch._foreach_copy_(self.shaped(flat), [place.parameter.detach() for place in self.places])
         return flat
+
+    def shaped(self, flat: Tensor) -> list[Tensor]:
+        """`flat` ``[P]`` as a view for each parameter, of its shape."""
+        pieces = torch.split(flat, [place.stop - place.start for place in self.places])
+        return [piece.view(place.parameter.shape) for piece, place in zip(pieces, self.places, strict=True)]
 
     def equals(self, flat: Tensor) -> bool:
         """Whether the parameters are those in `flat` ``[P]``, bit for bit."""
-        return all(torch.equal(p.of(flat), p.parameter.detach().reshape(-1).to(self.dtype)) for p in self.places)
+        return all(same(p.of(flat), p.parameter.detach().reshape(-1).to(self.dtype)) for p in self.places)
 
     def write(
         self, gradients: Sequence[Tensor | None], parameters: Sequence[Place], into: Tensor, *, over: bool = False
     ) -> None:
         """Add `gradients`, one a place of `parameters`, to the flat vector `into` ``[P]``, or write them over it."""
-        for place, gradient in zip(parameters, gradients, strict=True):
-            mine = place.of(into)
-            if gradient is None:
-                if over:
-                    mine.zero_()
-            elif over:
-                mine.copy_(gradient.reshape(-1))
-            else:
-                mine.add_(gradient.reshape(-1))
+        found = [(p.of(into).view(p.parameter.shape), g) for p, g in zip(parameters, gradients, strict=True)]
+        mine, given = [m for m, g in found if g is not None], [g for _, g in found if g is not None]
+        if over:
+            for missing in (m for m, g in found if g is None):
+                missing.zero_()
+        if given:
+            (torch._foreach_copy_ if over else torch._foreach_add_)(mine, given)
 
     @contextmanager
     def at(self, flat: Tensor) -> Iterator[None]:
@@ -130,6 +176,20 @@ class Bystanders:
 
     def _changed(self, tensors: Sequence[tuple[str, Tensor]]) -> str | None:
         return next((n for n, t in tensors if self._versions.get(n, t._version) != t._version), None)
+
+
+def same(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two vectors ``[n]`` of one type are equal, and no element of them NaN."""
+    if ours.dtype == torch.float32 and len(ours) > 1:
+        # Two elements at a time are compared in half the time. The pair is NaN only if an element is not finite.
+        even = len(ours) // 2 * 2
+        try:
+            pairs = ours[:even].view(torch.float64), theirs[:even].view(torch.float64)
+        except RuntimeError:  # not aligned
+            return torch.equal(ours, theirs)
+        if torch.equal(*pairs):
+            return even == len(ours) or torch.equal(ours[-1], theirs[-1])
+    return torch.equal(ours, theirs)
 
 
 def finite(flat: Tensor) -> bool:

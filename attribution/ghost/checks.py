@@ -1,12 +1,20 @@
-"""Which parameters' sums are checked in a batch: all of a small model's, large ones in turn."""
+"""Which parameters' sums are checked in a batch: all of a small model's, those of a large one in turn."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from attribution.parameters import ParameterSpace
 
 CHECK_ALL = 1 << 22  # elements of all parts together up to which every parameter's sum is checked in every batch
-CHECK_ALWAYS = 1 << 15  # elements of a parameter up to which it is checked in every batch in any case
+CHECK_ALWAYS = 1 << 15  # elements of a parameter up to which it is checked in every batch, unless it is bundled
+CHECK_BUNDLED = 8  # one in so many bundled parameters is checked a batch, in turn
 CHECK_SHARE = 32  # beyond that, one in so many elements a batch, in turn
+
+
+def due(number: int, batch: int) -> bool:
+    """Whether the bundled parameter with this number is checked in this batch or step of a large model."""
+    return (number + batch) % CHECK_BUNDLED == 0
 
 
 class Checks:
@@ -15,7 +23,8 @@ class Checks:
     def __init__(self, space: ParameterSpace, parts: int) -> None:
         self._space, self._parts = space, parts
         self.chosen: set[str] = set()  # names of parameters
-        self._next = 0
+        self._suspected: set[str] = set()
+        self._next = self._batches = 0
 
     @property
     def in_turn(self) -> bool:
@@ -28,8 +37,17 @@ class Checks:
         if all_of_them or not self.in_turn:
             self.chosen = {place.name for place in places}
             return
-        large = [place for place in places if place.stop - place.start > CHECK_ALWAYS]
-        self.chosen, elements = {place.name for place in places} - {place.name for place in large}, 0
+        self._batches += 1
+        bundled = {place.name for bundle in self._space.bundles for place in bundle.places}
+        self.chosen, self._suspected, large, elements = self._suspected, set(), [], 0
+        for number, place in enumerate(places):
+            if place.name in bundled:
+                if due(number, self._batches):
+                    self.chosen.add(place.name)
+            elif place.stop - place.start <= CHECK_ALWAYS:
+                self.chosen.add(place.name)
+            else:
+                large.append(place)
         for _ in large:
             if elements >= self._space.size // CHECK_SHARE:
                 break
@@ -37,3 +55,7 @@ class Checks:
             self._next += 1
             self.chosen.add(place.name)
             elements += place.stop - place.start
+
+    def suspect(self, names: Iterable[str]) -> None:
+        """These parameters are to be checked in the next batch."""
+        self._suspected.update(names)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from attribution.errors import UnaccountedGradientError
 from attribution.ghost.checks import Checks
 from attribution.ghost.parts import Parts
 from attribution.ghost.rounding import Rounding
 from attribution.ghost.scaling import scaling
-from attribution.parameters import ParameterSpace, Place, finite
+from attribution.ghost.sums import Sums
+from attribution.parameters import Bundle, ParameterSpace, Place, finite, same
 from attribution.record import Floats
 
 
@@ -32,6 +32,7 @@ class DividedGradient:
         self.epsilon = max(torch.finfo(place.parameter.dtype).eps for place in space.places)
         self.rounding = Rounding(self.epsilon)
         self.checks = Checks(space, self.parts.count)
+        self._sums = Sums(space, self.parts, self.checks, self.rounding)
         self.arrived = False  # a gradient of a parameter, since the meter last took things in hand
         self._noted = space.zeros(0)  # .grad as it was when the last batch ended, [P]: the sum of the parts
         self._known: set[str] = set()  # the parameters of which that holds
@@ -106,14 +107,16 @@ class DividedGradient:
     def note(self) -> None:
         """The passes of a batch are over: note ``.grad``, which the parts are to sum to, or that it is `spoilt`."""
         self._noted = self._noted if len(self._noted) else self.space.zeros()
-        self._known.clear()
-        for place in self.space.places:
-            gradient = place.parameter.grad
-            if gradient is None:
-                place.of(self._noted).zero_()
+        noted, gradients = [], []
+        for place, mine in zip(self.space.places, self.space.shaped(self._noted), strict=True):
+            if place.parameter.grad is None:
+                mine.zero_()
             else:
-                place.of(self._noted).copy_(gradient.detach().reshape(-1))
-                self._known.add(place.name)
+                noted.append(mine)
+                gradients.append(place.parameter.grad.detach())
+        if noted:
+            torch._foreach_copy_(noted, gradients)
+        self._known = {place.name for place in self.space.places if place.parameter.grad is not None}
         if not finite(self._noted):
             self._known.clear()
             self.spoilt = self.spoilt or self.not_finite()
@@ -127,45 +130,14 @@ class DividedGradient:
 
     def unaccounted(self, extra: Parts | None = None, only: set[str] | None = None) -> list[tuple[Place, float]]:
         """The checked, or `only` these, parameters whose parts (with `extra`) miss what was noted, and by how much."""
-        found, whole = [], float(self._noted.norm())
-        for place in self.space.places:
-            if place.name not in (self.checks.chosen if only is None else only):
-                continue
-            missing = place.of(self._noted) - self.parts.total(place)
-            if extra is not None and not extra.untouched(place):
-                missing -= extra.total(place)
-            if (relative := self._missing(place, missing, whole, extra)) is not None:
-                found.append((place, relative))
-        return found
+        return self._sums.unaccounted(self._noted, extra, only)
 
     def verify(self) -> None:
         """Raise `UnaccountedGradientError` unless the checked parts sum to what autograd computed, to rounding.
 
         The rounding is the house's: where it is all there is of a gradient, an adaptive optimizer makes a step of it.
         """
-        if self.rounding.coarse:  # what is not checked would miss the step by autocast's rounding
-            self.checks.choose(all_of_them=True)
-        whole, roundings = float(self._noted.norm()), []
-        for place in self.space.places:
-            if place.name in self.checks.chosen:
-                missing = place.of(self._noted) - self.parts.total(place)
-                if (relative := self._missing(place, missing, whole)) is not None:
-                    raise UnaccountedGradientError(place.name, relative)
-                roundings.append((place, missing))
-        for place, rounding in roundings:
-            if place.name in self._known and bool(rounding.any()):
-                self.parts.of(self.house, place).add_(rounding)
-
-    def _missing(self, place: Place, missing: Tensor, whole: float, extra: Parts | None = None) -> float | None:
-        """How much of its gradient a parameter's parts miss; None where that is rounding."""
-        length, own = float(missing.norm()), place.of(self._noted)
-
-        def lengths() -> float:
-            others = 0.0 if extra is None else extra.length(place)
-            return float(own.norm()) + self.parts.length(place) + others
-
-        explained = self.rounding.explains(place, length, whole, lengths)
-        return None if explained else length / max(float(own.norm()), 1e-300)
+        self._sums.verify(self._noted, self._known)
 
     def settle(self) -> str | None:
         """Before the step divides: find the scaling (clipping) of all parts; the rest of ``.grad`` is the house's.
@@ -204,6 +176,15 @@ class DividedGradient:
         parts = self.parts.dense(place)[:, span]
         factor = self._factors.get(place.name)
         return parts if factor is None else parts.mul_(factor)
+
+    def beside(self, bundle: Bundle) -> Tensor:
+        """All parts ``[parts, n]`` of settled parameters of a bundle, once a step."""
+        self._overwritten = True
+        parts = self.parts.beside(bundle)
+        for place in bundle.places:
+            if place.name in self._factors:
+                parts[:, bundle.columns[place.name]].mul_(self._factors[place.name])
+        return parts
 
     def factor(self, place: Place) -> float:
         """What the parameter's settled gradient was scaled by since it was computed, as by clipping."""
@@ -281,7 +262,7 @@ class DividedGradient:
 
     def _as_noted(self, place: Place, gradient: Tensor) -> bool:
         known = place.name in self._known and not self.parts.untouched(place)
-        return known and torch.equal(place.of(self._noted), gradient)
+        return known and same(place.of(self._noted), gradient)
 
     def _take_over(self, place: Place, gradient: Tensor) -> None:
         mine = self.parts.dense(place)

@@ -72,6 +72,17 @@ class Partition:
         """Each contributor in the tensor, with its positions along the axis; adjacent ones as a slice, uncopied."""
         return iter(self._positions)
 
+    @cached_property
+    def together(self) -> tuple[Tensor | None, list[tuple[int, slice]]]:
+        """The positions in an order in which each contributor's are adjacent, and where they then lie; None: as is."""
+        if all(isinstance(positions, slice) for _, positions in self._positions):
+            return None, [(contributor, p) for contributor, p in self._positions if isinstance(p, slice)]
+        places, spans, begin = torch.arange(len(self.layout.rows)), [], 0
+        order = [places[positions] for _, positions in self._positions]
+        for (contributor, _), mine in zip(self._positions, order, strict=True):
+            spans.append((contributor, slice(begin, begin := begin + len(mine))))
+        return torch.cat(order), spans
+
     def membership(self, like: Tensor) -> tuple[list[int], Tensor]:
         """The contributors in the tensor and, one row each ``[contributors, length of the axis]``, ones where they are.
 

@@ -1,4 +1,7 @@
-"""Parts of a gradient, one buffer a part and parameter; what nobody wrote to counts as zero without being zeroed."""
+"""Parts of a gradient, one buffer a part and parameter; what nobody wrote to counts as zero without being zeroed.
+
+Small parameters that are bundled share one buffer a bundle; theirs is zero where nobody wrote to it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attribution.parameters import ParameterSpace, Place
+from attribution.parameters import Bundle, ParameterSpace, Place
 
 
 class Parts:
@@ -17,13 +20,17 @@ class Parts:
         self._space, self.count = space, count
         self._tensors: dict[str, Tensor] = {}
         self._written: dict[str, set[int]] = {}
+        self._bundled = {place.name: bundle for bundle in space.bundles for place in bundle.places}
+        self._beside: dict[int, Tensor] = {}  # by id of the bundle
 
     def clear(self, place: Place | None = None) -> None:
         """Everything, or one parameter's parts, is zero from now on."""
         if place is None:
             self._written.clear()
-        else:
-            self._written.pop(place.name, None)
+            for tensor in self._beside.values():
+                tensor.zero_()
+        elif self._written.pop(place.name, None) and place.name in self._bundled:
+            self._tensors[place.name].zero_()
 
     def untouched(self, place: Place) -> bool:
         """Whether all parts of this parameter are zero because nobody wrote to them."""
@@ -32,7 +39,7 @@ class Parts:
     def of(self, part: int, place: Place) -> Tensor:
         """One part ``[n]``, to be added to in place."""
         row, fresh = self._row(part, place)
-        return row.zero_() if fresh else row
+        return row.zero_() if fresh and place.name not in self._bundled else row
 
     def add_product(self, part: int, place: Place, left: Tensor, right: Tensor) -> None:
         """Add the matrix product ``left @ right``, which has the parameter's shape, to one part."""
@@ -58,6 +65,12 @@ class Parts:
                 self.of(part, place)
         return self._tensors[place.name]
 
+    def beside(self, bundle: Bundle) -> Tensor:
+        """All parts ``[parts, n]`` of the parameters of a bundle."""
+        for place in bundle.places:
+            self._written[place.name] = set(range(self.count))
+        return self._bundle(bundle)
+
     def total(self, place: Place) -> Tensor:
         """The sum over the parts ``[n]``."""
         parts = sorted(self._written.get(place.name, ()))
@@ -82,18 +95,24 @@ class Parts:
             if other.untouched(place):
                 continue
             if self.untouched(place):
-                self._tensors[place.name] = other._tensors.pop(place.name)
-                self._written[place.name] = other._written.pop(place.name)
+                self.replace(place, other)
                 continue
             for part in other._written[place.name]:
                 self.of(part, place).add_(other._tensors[place.name][part])
-            other._tensors.pop(place.name)
             other.clear(place)
+            if place.name not in self._bundled:
+                other._tensors.pop(place.name)
 
     def replace(self, place: Place, other: Parts) -> None:
         """Let the parts of this parameter be those of `other`, which is used up."""
         self.clear(place)
-        if not other.untouched(place):
+        if other.untouched(place):
+            return
+        if place.name in self._bundled:
+            self._buffer(place).copy_(other._tensors[place.name])
+            self._written[place.name] = set(other._written[place.name])
+            other.clear(place)
+        else:
             self._tensors[place.name] = other._tensors.pop(place.name)
             self._written[place.name] = other._written.pop(place.name)
 
@@ -105,6 +124,17 @@ class Parts:
 
     def _buffer(self, place: Place) -> Tensor:
         if place.name not in self._tensors:
+            if place.name in self._bundled:
+                self._bundle(self._bundled[place.name])
+                return self._tensors[place.name]
             shape = (self.count, place.stop - place.start)
             self._tensors[place.name] = torch.empty(shape, dtype=self._space.dtype, device=self._space.device)
         return self._tensors[place.name]
+
+    def _bundle(self, bundle: Bundle) -> Tensor:
+        if id(bundle) not in self._beside:
+            shape = (self.count, bundle.size)
+            self._beside[id(bundle)] = torch.zeros(shape, dtype=self._space.dtype, device=self._space.device)
+            for place in bundle.places:
+                self._tensors[place.name] = self._beside[id(bundle)][:, bundle.columns[place.name]]
+        return self._beside[id(bundle)]

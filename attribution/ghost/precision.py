@@ -25,6 +25,9 @@ class Autocast:
     @contextmanager
     def again(self) -> Iterator[None]:
         """As it was then; weights cast meanwhile are not kept, since some are cast without gradients."""
+        if not any(enabled or torch.is_autocast_enabled(device) for device, enabled, _ in self.states):
+            yield
+            return
         now = Autocast.present()
         with ExitStack() as stack:
             for state, then in zip(now.states, self.states, strict=True):

@@ -40,6 +40,28 @@ class LayerCall:
         """Whether gradients of `parameter` are needed."""
         return parameter is not None and id(parameter) in self.places
 
+    def add_products(self, parameter: Tensor | None, left: Tensor, right: Tensor) -> None:
+        """Add to each contributor's gradient of the matrix `parameter` the sum over its positions of the outer products
+        of `left` ``[..., parameter.shape[0]]`` and `right` ``[..., parameter.shape[1]]``.
+        """
+        if parameter is None or not self.wants(parameter):
+            return
+        place, dtype = self.places[id(parameter)], parameter.dtype
+        rows = len(self.partition.layout.rows)
+        if self.partition.layout.axis or not len(left) == len(right) == rows:
+            for contributor, positions in self.partition.positions():
+                first, second = (flat(self.partition.select(t, positions), dtype) for t in (left, right))
+                self.into.add_product(contributor, place, first.t(), second)
+            return
+        order, spans = self.partition.together
+        if order is not None:
+            left, right = (t.index_select(0, order.to(t.device)) for t in (left, right))
+        first, second = flat(left, dtype), flat(right, dtype)
+        each, turned = len(first) // len(left), first.t()
+        for contributor, span in spans:
+            mine = slice(span.start * each, span.stop * each)
+            self.into.add_product(contributor, place, turned[:, mine], second[mine])
+
     def add_sums(self, parameter: Tensor | None, terms: Tensor) -> None:
         """Add to each contributor's gradient of `parameter` the sum of `terms` ``[..., *parameter.shape]`` over its
         positions, which lie along the partition's axis.

@@ -41,8 +41,9 @@ class AdamRule(FirstMomentRule):
         slot.memory.lerp_(direction, 1 - beta1)
         steps = slot.number("step")
         second = slot.state("max_exp_avg_sq" if options["amsgrad"] else "exp_avg_sq")
-        denominator = second.sqrt().div_((1 - beta2**steps) ** 0.5).add_(options["eps"])
-        scale = denominator.reciprocal_().mul_(-learning_rate / (1 - beta1**steps))
+        correction = (1 - beta2**steps) ** 0.5
+        denominator = second.sqrt().add_(float(options["eps"]) * correction)
+        scale = denominator.reciprocal_().mul_(-learning_rate * correction / (1 - beta1**steps))
         lived = (-1 if slot.uphill else 1) * (1 - beta1**steps) * lifetime(beta1, int(steps))
         decay = slot.shrinkage(learning_rate * weight_decay if decoupled else 0.0)
         return Share(slot.memory, scale, decay, lambda gradients: (gradients * scale).mul_(lived))

@@ -33,8 +33,7 @@ import torch
 from overhead_models import Problem, problem
 from torch.func import functional_call, grad, vmap
 
-from attribution import Counterfactual, InRunShapley
-from attribution import step as step_module
+from attribution import Counterfactual, InRunShapley, slots
 from attribution.ghost import checks, providers
 
 Step = Callable[[], None]
@@ -54,7 +53,7 @@ METERED = {
 CHANGES = {
     "weight gradients twice": (providers, "WORTH_REPLACING", 1 << 62),
     "every sum checked": (checks, "CHECK_ALL", 1 << 62),
-    "not in stretches": (step_module, "STRETCH", 1 << 62),
+    "not in stretches": (slots, "STRETCH", 1 << 62),
 }
 PEERS = ["vmap of grad", "opacus"]
 LOOPS = ["plain", "floor", *METERED, *PEERS]

@@ -25,5 +25,6 @@ def matrices_large(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         monkeypatch.setattr("attribution.ghost.providers.WORTH_REPLACING", smaller)
         monkeypatch.setattr("attribution.ghost.checks.CHECK_ALL", 0)
         monkeypatch.setattr("attribution.ghost.checks.CHECK_ALWAYS", smaller)
+        monkeypatch.setattr("attribution.parameters.SMALL", smaller)
 
     return make

@@ -78,7 +78,7 @@ def test_the_footprint_is_what_the_buffers_come_to(case: str, tasks: int) -> Non
         chosen.zero_grad()
     displacements = [window.displacements for window in meter._steps.windows] + [meter._steps.displacements]
     assert held(meter._gradient.parts) == pytest.approx(told.gradients, rel=0.1)
-    assert held(meter._steps.divider._memory) == pytest.approx(told.momentum, rel=0.1)
+    assert held(meter._steps.divider._slots._memory) == pytest.approx(told.momentum, rel=0.1)
     assert held(displacements) == pytest.approx(told.displacements, rel=0.1)
     assert held(meter) <= 1.1 * told.total
     assert held(meter) >= told.gradients + told.momentum + told.displacements

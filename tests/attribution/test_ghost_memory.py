@@ -16,7 +16,7 @@ from tests.attribution.scored import MODELS, NAMES, WHO, built, goals, loss_of, 
 
 def buffers(meter: InRunShapley) -> int:
     """Elements in all buffers that hold parts of gradients, momentum or displacements."""
-    held = [*meter._gradient.parts._tensors.values(), *meter._steps.divider._memory.values()]
+    held = [*meter._gradient.parts._tensors.values(), *meter._steps.divider._slots._memory.values()]
     held += [window.displacements for window in meter._steps.windows if window.displacements is not None]
     return sum(tensor.numel() for tensor in held)
 

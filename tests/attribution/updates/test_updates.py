@@ -100,8 +100,11 @@ def test_what_the_optimizer_remembers_from_before_the_meter_is_the_house_s(case:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_parameter_divided_in_stretches_is_divided_alike(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attribution.step.STRETCH", 7)
+def test_in_stretches_or_bundled_with_others_a_parameter_is_divided_alike(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attribution.slots.STRETCH", 7)
+    monkeypatch.setattr("attribution.parameters.SMALL", 0)
     for one, other in zip(told(case), trace(CASES[case], 3, oracle=False), strict=True):
         for a, b in zip(one[:3], other, strict=True):
             scale = float(a.displacements.abs().max())
