@@ -45,12 +45,12 @@ def report(run: Runner, size: Size) -> str:
     cases = [
         Case(setting, "few", optimizer, RATES[setting][optimizer][1], size.steps[setting], BATCH[setting])
         for setting in size.settings
-        if setting != "text"
         for optimizer in size.optimizers
+        if (setting, optimizer) != ("text", "SGD")  # it hardly trains a transformer in so few steps
     ]
     texts, summary, alone = [], [], []
     for case in cases:
-        names, seeds = case.materials.contributors, range(size.seeds[case.setting])
+        names, seeds = case.materials.contributors, range(size.appeal_seeds[case.setting])
         everything = all_coalitions(len(names))
         trained = run(losses, [(replace(case, seed=RETRAINING_SEEDS + s), {"coalitions": everything}) for s in seeds])
         court = judged(names, everything, trained)

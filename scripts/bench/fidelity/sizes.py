@@ -37,6 +37,7 @@ class Size:
     steps: Mapping[str, int] = field(default_factory=lambda: {"digits": 100, "images": 60, "text": 200})
     # Of in-run values; retrainings have as many others.
     seeds: Mapping[str, int] = field(default_factory=lambda: {"digits": 4, "images": 3, "text": 2})
+    appeal_seeds: Mapping[str, int] = field(default_factory=lambda: {"digits": 4, "images": 3, "text": 4})
     halves: Mapping[str, int] = field(default_factory=lambda: {"digits": 30, "images": 30, "text": 20})
     epochs: int = 3
     flip_seeds: int = 3
@@ -65,6 +66,7 @@ QUICK = Size(
     game_steps={"digits": 2},
     steps={"digits": 2},
     seeds={"digits": 2},
+    appeal_seeds={"digits": 2},
     halves={"digits": 4},
     epochs=1,
     flip_seeds=1,
