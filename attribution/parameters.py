@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -179,16 +179,13 @@ class Bystanders:
 
 
 def same(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two vectors ``[n]`` of one type are equal, and no element of them NaN."""
+    """Whether two vectors ``[n]`` of one type are equal."""
     if ours.dtype == torch.float32 and len(ours) > 1:
-        # Two elements at a time are compared in half the time. The pair is NaN only if an element is not finite.
+        # Two elements at a time, as whole numbers: less to compare. What differs may still be equal, as zeros are.
         even = len(ours) // 2 * 2
-        try:
-            pairs = ours[:even].view(torch.float64), theirs[:even].view(torch.float64)
-        except RuntimeError:  # not aligned
-            return torch.equal(ours, theirs)
-        if torch.equal(*pairs):
-            return even == len(ours) or torch.equal(ours[-1], theirs[-1])
+        with suppress(RuntimeError):  # not aligned
+            if torch.equal(ours[:even].view(torch.int64), theirs[:even].view(torch.int64)):
+                return torch.equal(ours[even:], theirs[even:])
     return torch.equal(ours, theirs)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from attribution.parameters import ParameterSpace
 
-CHECK_ALL = 1 << 22  # elements of all parts together up to which every parameter's sum is checked in every batch
+CHECK_ALL = 1 << 20  # elements of all parts together up to which every parameter's sum is checked in every batch
 CHECK_ALWAYS = 1 << 15  # elements of a parameter up to which it is checked in every batch, unless it is bundled
 CHECK_BUNDLED = 8  # one in so many bundled parameters is checked a batch, in turn
 CHECK_SHARE = 32  # beyond that, one in so many elements a batch, in turn
@@ -23,6 +23,7 @@ class Checks:
     def __init__(self, space: ParameterSpace, parts: int) -> None:
         self._space, self._parts = space, parts
         self.chosen: set[str] = set()  # names of parameters
+        self._bundled = {place.name for bundle in space.bundles for place in bundle.places}
         self._suspected: set[str] = set()
         self._next = self._batches = 0
 
@@ -38,10 +39,9 @@ class Checks:
             self.chosen = {place.name for place in places}
             return
         self._batches += 1
-        bundled = {place.name for bundle in self._space.bundles for place in bundle.places}
         self.chosen, self._suspected, large, elements = self._suspected, set(), [], 0
         for number, place in enumerate(places):
-            if place.name in bundled:
+            if place.name in self._bundled:
                 if due(number, self._batches):
                     self.chosen.add(place.name)
             elif place.stop - place.start <= CHECK_ALWAYS:

@@ -97,10 +97,6 @@ class Part:
             return None
         return self.call.into.of(self.contributor, self.call.places[id(parameter)]).view(parameter.shape)
 
-    def add_product(self, parameter: Tensor, left: Tensor, right: Tensor) -> None:
-        """Add the matrix product ``left @ right`` to the contributor's gradient of a two-dimensional `parameter`."""
-        self.call.into.add_product(self.contributor, self.call.places[id(parameter)], left, right)
-
 
 LayerRule = Callable[[nn.Module, "LayerCall"], None]
 

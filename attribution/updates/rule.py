@@ -18,21 +18,22 @@ Linear = Tensor | float | Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Slot:
-    """n consecutive elements of one parameter in one optimizer step; all of it where the rule asks for the `whole`.
+    """n elements in one optimizer step: consecutive ones of a parameter, all of it where the rule asks for the `whole`,
+    or otherwise several small parameters of a group, one after another.
 
     The parts are the contributors in order, then the house. A rule must keep `memory` up to date, and leave `gradient`
     as it is: where the user does not zero it, the next step's is accumulated on top.
     """
 
     options: Mapping[str, Any]  # the parameter's group, as it was in this step
-    shape: tuple[int, ...]  # the whole parameter's
+    shape: tuple[int, ...]  # the whole parameter's; of several, [n]
     start: Tensor  # [n], the parameter before the step
     end: Tensor  # [n], after it; a rule needs it only where the optimizer rounds more coarsely than the parameter
     gradient: Tensor  # [parts, n], parts of the gradient that the optimizer used; they sum to parameter.grad
     memory: Tensor | None  # [parts, n], parts of the optimizer's linear state, where the rule asked for it
     fresh: bool  # the optimizer had no linear state of this parameter before the step
     span: slice  # which elements of the flattened parameter these are
-    after: Mapping[str, Any]  # the optimizer's state of the whole parameter, after the step
+    after: Mapping[str, Any]  # the optimizer's state of the whole parameter, or of all of them, after the step
     earlier: Mapping[str, Any]  # what the rule `keeps` of the state from before the step
 
     @property
