@@ -79,7 +79,7 @@ WRONG = {
         "slot.memory.mul_(momentum).add_(slot.gradient[[1, 0, 2, 3]])",
         AssertionError,
     ),
-    "layer": ("(part.output_gradient * layer.gain)", "(2 * part.output_gradient * layer.gain)", AssertionError),
+    "layer": ("call.output_gradient * layer.gain,", "2 * call.output_gradient * layer.gain,", AssertionError),
     "no layer rule": ('@layer_rule("gained', '@layer_rule("another', AssertionError),
 }
 
