@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd
 
+from attribution.ghost.channels import add_by_row
 from attribution.ghost.masked import parts_along
 from attribution.ghost.rule import LayerCall, layer_rule
 
@@ -17,11 +18,14 @@ def convolution(layer: nn.Module, call: LayerCall) -> None:
     assert isinstance(layer, _ConvNd)
     spatial = len(layer.kernel_size)
     batched = call.output_gradient.dim() == spatial + 2
+    rows = call.partition.layout.axis == 0 and len(call.output_gradient) == len(call.partition.layout.rows)
+    if batched and rows and layer.bias is not None:
+        add_by_row(call, layer.bias, call.output_gradient)
     for part in parts_along(call, 0 if batched else -1):
         a, b = (x if batched else x.unsqueeze(0) for x in (part.inputs, part.output_gradient))
         if (weight := part.gradient(layer.weight)) is not None:
             weight.add_(_weight_gradient(layer, a.to(weight.dtype), b.to(weight.dtype)))
-        if (bias := part.gradient(layer.bias)) is not None:
+        if not (batched and rows) and (bias := part.gradient(layer.bias)) is not None:
             bias.add_(b.to(bias.dtype).sum((0, *range(2, spatial + 2))))
 
 
