@@ -115,8 +115,8 @@ class StepDivider:
             raise ReconciliationError(place.name, step, 1.0)
 
     def _due(self, place: Place, where: Where, step: int) -> bool:
-        """Whether a piece is reconciled in this step: on a large model each is in turn, on a small one always."""
-        if self._space.size * len(self._ones) <= CHECK_ALL:
+        """Whether a piece is reconciled in this step: all in the first and on a small model, else each in turn."""
+        if step == 0 or self._space.size * len(self._ones) <= CHECK_ALL:
             return True
         if not isinstance(where, slice):
             return due(self._numbers[place.name], step)

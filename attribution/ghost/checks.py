@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from attribution.parameters import ParameterSpace
 
 CHECK_ALL = 1 << 20  # elements of all parts together up to which every parameter's sum is checked in every batch
@@ -56,6 +54,6 @@ class Checks:
             self.chosen.add(place.name)
             elements += place.stop - place.start
 
-    def suspect(self, names: Iterable[str]) -> None:
-        """These parameters are to be checked in the next batch."""
-        self._suspected.update(names)
+    def suspect(self, name: str) -> None:
+        """Check the parameter of this name in the next batch too."""
+        self._suspected.add(name)

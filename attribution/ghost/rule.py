@@ -54,6 +54,8 @@ class LayerCall:
                 self.into.add_product(contributor, place, first.t(), second)
             return
         order, spans = self.partition.together
+        if not spans:
+            return
         if order is not None:
             left, right = (t.index_select(0, order.to(t.device)) for t in (left, right))
         first, second = flat(left, dtype), flat(right, dtype)

@@ -60,11 +60,11 @@ class Sums:
 
         What may be more than rounding is checked in the next batch; what certainly is, is refused.
         """
-        if not all(place.name in known for place in bundle.places):
-            self._checks.suspect(place.name for place in bundle.places)
-            return
         own, parts = noted[bundle.index], self._parts.beside(bundle)
         missing = own - parts.sum(0)
+        for place in bundle.places:
+            if place.name not in known:
+                missing[bundle.columns[place.name]] = 0
         parts[-1].add_(missing)
         epsilon = self._rounding.epsilon
         lengths = bundle.lengths(own)
@@ -76,7 +76,7 @@ class Sums:
             if length > most:
                 raise UnaccountedGradientError(place.name, length / max(size, 1e-300))
             if length > likely:
-                self._checks.suspect([place.name])
+                self._checks.suspect(place.name)
 
     def _missing(
         self, place: Place, noted: Tensor, missing: Tensor, whole: float, extra: Parts | None = None

@@ -12,7 +12,9 @@ from torch.nn import functional
 from attribution import InRunShapley, RunRecord
 from attribution.errors import UnaccountedGradientError
 from attribution.ghost import rule
+from attribution.ghost.gradients import DividedGradient
 from attribution.ghost.layer_norm import layer_norm
+from attribution.parameters import ParameterSpace
 from tests.attribution.runs import OPTIMIZERS, batches, classifier, objective
 
 NAMES = ["alice", "bob", "carol"]
@@ -134,3 +136,22 @@ def test_the_gradient_of_bundled_parameters_that_nobody_s_rows_explain_is_the_ho
         assert parts[-1, columns] == pytest.approx(torch.full_like(before, -0.1), rel=1e-9)
         assert parts[:, columns].sum(0) == pytest.approx(model[0].bias.detach() - before, rel=1e-9)
     meter.finish()
+
+
+def test_rounding_of_bundled_parameters_is_the_house_s_in_batches_in_which_another_has_no_gradient(
+    matrices_large: Callable[[], None],
+) -> None:
+    matrices_large()
+    model = nn.Linear(4, 5)  # the weight is bundled too
+    space = ParameterSpace(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    gradient = DividedGradient(space, len(NAMES))
+    weight, bias = space.places
+    model.weight.grad = torch.full((5, 4), 1e-16)
+    model.weight.grad[0, 0] = 1.0
+    gradient.parts.of(0, weight)[0] = 1.0
+    gradient.note()
+    gradient.checks.chosen = set()
+    gradient.verify()
+    assert gradient.parts.dense(weight)[-1].tolist() == [0.0] + [1e-16] * 19
+    assert not gradient.parts.dense(bias).any()
+    gradient.close()
